@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// A guest's address space: the VMA tree (placement, permissions, limits, /proc/PID/maps). The host
+// kernel keeps the pages; each change here is carried out by the platform. Shared by the tasks that
+// CLONE_VM'ed (reference-counted).
+//
+// Locking: mm->lock (RANK_MM) guards everything not marked [C]; it is held across the platform's
+// memory calls. No guest memory is copied under it.
+#pragma once
+#include "abi/uaddr.h"
+#include "base/ref.h"
+#include "base/strbuf.h"
+#include "mem/memobj.h"
+#include "platform/platform.h"
+#include "sched/mutex.h"
+
+struct vma_tree; // mem/vma.h
+struct mm_limits { // RLIMIT_* in bytes, read at each call from the caller's thread group
+    uint64_t as, data, stack, memlock;
+};
+struct mm {
+    struct ref ref;
+    struct aspace *as;          // [C] owned
+    struct mutex lock;
+    struct vma_tree *vmas;      // [lock] owned
+    uint64_t mmap_base;         // [C after exec] top of the mmap area (grows down)
+    uint64_t brk_start, brk;    // [lock]
+    uint64_t start_code, end_code, start_data, end_data, start_stack;
+    uint64_t arg_start, arg_end, env_start, env_end; // [lock] for /proc/PID/{cmdline,environ}
+    uint8_t auxv[512];          // [C after exec]
+    size_t auxv_len;
+    uint64_t total_vm, data_vm, stack_vm, locked_vm; // [lock] pages
+    struct memobj *exe;         // [lock] ref: the executable, for /proc/PID/exe (its struct file's)
+    void *exe_file;             // [lock] struct file *, ref held; owned by the exec code
+    bool dumpable;              // [lock]
+    uint64_t membarrier_state;
+};
+// A fresh address space with one context (zygote). *ctx belongs to the caller.
+MUST_CHECK int mm_new(struct mm **mm, struct pcontext **ctx);
+// [ctx] fork: copies VMAs (MADV_DONTFORK/WIPEONFORK honoured) and makes the child's context.
+MUST_CHECK int mm_fork(struct mm *mm, struct pcontext *caller, struct mm **child,
+                       struct pcontext **ctx);
+struct mm *mm_get(struct mm *mm);
+void mm_put(struct mm *mm); // last: aspace_free
+
+struct mmap_args {
+    uint64_t addr, len, off;
+    int prot, flags;            // guest's, already checked for unknown bits
+    struct memobj *obj;         // null: anonymous. A reference is taken if needed.
+    bool may_write, may_exec;   // of the file: may a later mprotect add these
+    struct mm_limits lim;
+};
+// All [ctx]: `ctx` is the calling task's context in mm. Return the address / 0 / -errno as the
+// system call.
+long mm_mmap(struct mm *mm, struct pcontext *ctx, const struct mmap_args *a);
+int mm_munmap(struct mm *mm, struct pcontext *ctx, uint64_t addr, uint64_t len);
+int mm_mprotect(struct mm *mm, struct pcontext *ctx, uint64_t addr, uint64_t len, int prot);
+long mm_mremap(struct mm *mm, struct pcontext *ctx, uint64_t old, uint64_t old_len,
+               uint64_t new_len, int flags, uint64_t new_addr, const struct mm_limits *lim);
+int mm_madvise(struct mm *mm, struct pcontext *ctx, uint64_t addr, uint64_t len, int advice);
+uint64_t mm_brk(struct mm *mm, struct pcontext *ctx, uint64_t brk, const struct mm_limits *lim);
+int mm_msync(struct mm *mm, uint64_t addr, uint64_t len, int flags);
+int mm_mlock(struct mm *mm, uint64_t addr, uint64_t len, bool lock, const struct mm_limits *lim);
+int mm_mincore(struct mm *mm, struct pcontext *ctx, uint64_t addr, uint64_t len, uint8_t *vec);
+// A fault that the stub reported as SIGSEGV/SIGBUS: true when it was ours to mend (stack growth)
+// and the instruction is to be retried; else *code is the si_code a guest must see.
+bool mm_handle_fault(struct mm *mm, struct pcontext *ctx, uint64_t addr, uint64_t err,
+                     uint64_t rsp, const struct mm_limits *lim, int *code);
+// /proc/PID/maps and smaps text, statm numbers.
+void mm_show_maps(struct mm *mm, struct strbuf *out, bool smaps);
+void mm_statm(struct mm *mm, uint64_t pages[7]);
+// Is addr in a MAP_SHARED mapping (for futex keys): the object and offset, or null for private.
+struct memobj *mm_shared_object(struct mm *mm, uint64_t addr, uint64_t *off); // ref taken

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+// How guest code runs. The kernel above knows this table and nothing of a particular platform.
+//
+// Two objects: an address space (struct aspace, one host process with the stub in it) and a context
+// (struct pcontext, one per guest task, one host thread of that process). Each concrete platform
+// embeds these structs first in its own.
+//
+// Calls marked [ctx] are carried out by the context's own host thread: only the fiber that owns the
+// context may make them, while the context is stopped in the kernel (not inside run()). Everything
+// that comes back from a stub is hostile and is checked here, in the platform, before it is returned.
+//
+// Failure of a [ctx] memory call that the host refused: -errno as mmap(2) etc. A stub that breaks
+// the protocol, dies, or does not answer an interrupt in time: -ESRCH, and run() reports PEV_DEAD;
+// the task is then killed with SIGKILL by the kernel.
+#pragma once
+#include "abi/regs.h"
+#include "abi/uaddr.h"
+#include "base/ref.h"
+
+struct aspace {
+    const struct platform_ops *ops;
+};
+struct pcontext {
+    const struct platform_ops *ops;
+    struct aspace *as;
+};
+
+enum pevent_kind : int {
+    PEV_SYSCALL,   // regs->orig_rax = number; rip is after the instruction, rax = -ENOSYS
+    PEV_FAULT,     // signo, code, addr, trapno, err as in siginfo / ucontext
+    PEV_INTERRUPT, // interrupt() was called, or the host preempted us: regs are valid
+    PEV_DEAD,      // the host thread or process is gone
+};
+struct pevent {
+    enum pevent_kind kind;
+    int signo, code;
+    uint64_t addr, trapno, err;
+    uint32_t arch; // PEV_SYSCALL: AUDIT_ARCH_* as the host reported (int 0x80 comes as i386)
+};
+struct pfutex { // a private futex call done in the host's queue by the context's thread
+    uaddr_t uaddr, uaddr2;
+    int op;                // FUTEX_* with FUTEX_PRIVATE_FLAG
+    uint32_t val, val3;
+    uint64_t val2;         // or
+    bool has_timeout;      // absolute (WAIT_BITSET) in timeout_ns, clock by FUTEX_CLOCK_REALTIME
+    int64_t timeout_ns;
+};
+struct platform_config {
+    int uid, gid;          // host ids the stubs run under (as seen in the Sentry's namespace)
+    uint64_t stub_base;    // 0: chosen at random
+};
+
+struct platform_ops {
+    const char *name;
+    // MANDATORY, all of them.
+    // Before lockdown, single-threaded: creates the master zygote.
+    int (*init)(const struct platform_config *cfg);
+    // The first guest-usable address past the end: guest mappings lie in [PAGE_SIZE, task_size).
+    uint64_t (*task_size)(void);
+    // Host vDSO of the stubs (base, length incl. vvar); 0 when there is none.
+    void (*vdso)(uint64_t *vdso, uint64_t *start, uint64_t *end);
+    // --- address spaces ---
+    // A fresh, empty address space with one context in it.
+    int (*aspace_new)(struct aspace **as, struct pcontext **ctx);
+    // [ctx] Copy of the caller's address space (host fork), with one context whose registers, FP
+    // state included, are the caller's.
+    int (*aspace_fork)(struct pcontext *caller, struct aspace **as, struct pcontext **ctx);
+    // [ctx] One more context in the caller's address space; FP state is copied.
+    int (*context_new)(struct pcontext *caller, struct pcontext **ctx);
+    // Ends the context's host thread. Its aspace lives on until aspace_free.
+    void (*context_free)(struct pcontext *ctx);
+    // Kills and reaps the host process. All contexts must be freed before or are freed with it.
+    void (*aspace_free)(struct aspace *as);
+    // --- running ---
+    // [ctx] Enters user mode with *regs and comes back with the next event and the new *regs.
+    void (*run)(struct pcontext *ctx, struct user_regs *regs, struct pevent *ev);
+    // From anywhere: makes a run() (or futex()) of this context return soon; sticky if it is not
+    // in one: the next run() returns at once with PEV_INTERRUPT.
+    void (*interrupt)(struct pcontext *ctx);
+    // [ctx] FP state: the XSAVE area as it goes into a signal frame (with the sw_reserved magic).
+    size_t (*fp_size)(struct pcontext *ctx);
+    int (*fp_get)(struct pcontext *ctx, void *buf, size_t n);
+    int (*fp_set)(struct pcontext *ctx, const void *buf, size_t n); // checked; -EINVAL
+    void (*fp_reset)(struct pcontext *ctx);                         // as after execve
+    // [ctx] CPU time of this context's host thread so far, ns.
+    uint64_t (*cpu_time)(struct pcontext *ctx);
+    // --- memory [ctx] --- addresses and lengths page-aligned and inside task_size (checked above).
+    // map: fixed placement; prot/flags are the host's (MAP_PRIVATE|MAP_SHARED|MAP_ANONYMOUS|
+    // MAP_NORESERVE); MAP_FIXED is added; hostfd -1 for anonymous. The descriptor is passed to the
+    // stub for this call only.
+    int (*map)(struct pcontext *ctx, uint64_t addr, uint64_t len, int prot, int flags, int hostfd,
+               uint64_t off);
+    int (*unmap)(struct pcontext *ctx, uint64_t addr, uint64_t len);
+    int (*protect)(struct pcontext *ctx, uint64_t addr, uint64_t len, int prot);
+    int (*remap)(struct pcontext *ctx, uint64_t old, uint64_t old_len, uint64_t new_addr,
+                 uint64_t new_len); // MREMAP_MAYMOVE|FIXED when new_addr != old, else in place
+    int (*advise)(struct pcontext *ctx, uint64_t addr, uint64_t len, int advice);
+    long (*futex)(struct pcontext *ctx, const struct pfutex *f); // result or -errno; -EINTR if interrupted
+    // --- memory, from any fiber ---
+    // Bytes copied before the first fault (may be short), or -EFAULT when none, -ESRCH when dead.
+    long (*read_mem)(struct aspace *as, void *dst, uaddr_t src, size_t n);
+    long (*write_mem)(struct aspace *as, uaddr_t dst, const void *src, size_t n);
+    // [ctx] *old = value found; stored when it equals expect. 0, -EFAULT.
+    int (*cmpxchg32)(struct pcontext *ctx, uaddr_t addr, uint32_t expect, uint32_t desired,
+                     uint32_t *old);
+    // Host pid of the address space's process: for the supervisor's statm/smaps look-ups, logs.
+    int (*host_pid)(struct aspace *as);
+};
+extern const struct platform_ops systrap_ops;
+extern const struct platform_ops ptrace_ops;

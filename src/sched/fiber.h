@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+// Fibers: kernel-side stacks of guest tasks (and of kernel services), run by a few worker threads.
+//
+// Parking uses a wake token (as in java.util.concurrent LockSupport): fiber_wake() gives the token
+// and makes a parked fiber runnable; fiber_park() consumes the token or sleeps until it is given.
+// Wake-ups may be spurious: every caller loops over its own condition. So no wake-up is ever lost:
+//
+//     waitq_add(&q, &w);                  // first be found by wakers
+//     while (!condition)                  // then look
+//         if ((err = fiber_park(deadline, PARK_INTERRUPTIBLE)) != 0) break;
+//     waitq_remove(&q, &w);
+//
+// or wait_event() below, which is that loop.
+//
+// A fiber may continue on another worker after any park: no pointer to thread-local data survives
+// a park; thread-local state is reached only through the noinline accessors of this header.
+#pragma once
+#include "base/attr.h"
+#include "base/list.h"
+#include "base/lock.h"
+
+typedef int64_t ktime_t; // nanoseconds of CLOCK_MONOTONIC (host, in the sandbox's time namespace)
+constexpr ktime_t KTIME_MAX = INT64_MAX;
+ktime_t ktime_now(void);                  // CLOCK_MONOTONIC
+int64_t ktime_realtime(void);             // CLOCK_REALTIME, ns
+int64_t ktime_boottime(void);             // CLOCK_BOOTTIME, ns
+
+struct fiber;
+enum park_mode : int { PARK_UNINTERRUPTIBLE, PARK_KILLABLE, PARK_INTERRUPTIBLE };
+enum : uint32_t { FIBER_INTR_SIGNAL = 1, FIBER_INTR_KILL = 2 };
+
+// Creates a fiber that will run fn(arg); it does not run before fiber_start(). null: no memory.
+MUST_CHECK struct fiber *fiber_new(void (*fn)(void *), void *arg, void *data);
+void fiber_start(struct fiber *f);
+struct fiber *fiber_current(void); // null outside a fiber (worker loop, timer callbacks)
+void *fiber_data(void);            // the `data` of the current fiber; null outside one
+// Ends the current fiber. `last` (may be null) runs on the worker's own stack after the fiber's
+// stack is no longer in use.
+[[noreturn]] void fiber_exit(void (*last)(void *), void *arg);
+void fiber_yield(void);            // back of the run queue; a yield point for long loops
+
+// 0: woken (perhaps spuriously); -ETIMEDOUT: deadline passed; -EINTR: interrupted (mode permitting).
+int fiber_park(ktime_t deadline, enum park_mode mode);
+void fiber_wake(struct fiber *f);  // from any thread, also timer and I/O callbacks
+// Interrupt flags of a fiber: set by signal delivery, cleared by the task when it has looked.
+void fiber_interrupt(struct fiber *f, uint32_t flags); // sets flags and wakes
+void fiber_clear_interrupt(struct fiber *f, uint32_t flags);
+bool fiber_interrupted(enum park_mode mode);           // of the current fiber
+
+// --- workers ---------------------------------------------------------------------------------
+struct sched_config {
+    int nworkers;        // host threads, one per CPU that the sandbox may use
+    bool poll;           // may workers poll user-mode mailboxes at all
+    size_t stack_size;   // 0: default
+};
+// Starts the workers (threads, epoll, timers, I/O pool). After this, seccomp with TSYNC may be
+// installed by the caller. The calling thread becomes worker 0 in sched_run().
+MUST_CHECK int sched_init(const struct sched_config *cfg);
+void sched_run(void);                 // returns after sched_stop()
+void sched_stop(void);
+int sched_nworkers(void);
+// Runs `fn(arg)` on an I/O pool thread while this fiber sleeps (uninterruptible): for host calls
+// that may block. Returns fn's result.
+long iopool_run(long (*fn)(void *), void *arg);
+
+// --- a fiber whose task is in user mode ---------------------------------------------------------
+// The platform fills one per context. The worker polls ready() for a while after the last
+// activity, and before it goes to sleep in epoll it calls set_asleep(true) and looks once more, so
+// that the other side knows to ring its doorbell (a host descriptor registered with hostpoll).
+struct user_wait {
+    struct list link;                           // scheduler's
+    struct fiber *fiber;                        // scheduler's
+    bool (*ready)(struct user_wait *);          // cheap: one load of a shared word
+    void (*set_asleep)(struct user_wait *, bool asleep);
+};
+// Parks the current fiber until ready() is true or fiber_wake() (for example by interrupt).
+void fiber_park_user(struct user_wait *uw);
+// The CPU a worker last polled on, published for the stub's "same CPU?" test; see systrap.
+int sched_worker_cpu(void);
+
+// --- host descriptors ------------------------------------------------------------------------
+// Edge-triggered readiness of a host descriptor. fn runs in a worker's loop, outside any fiber,
+// and must not park; it may run on any worker, never twice at once for one hostpoll.
+struct hostpoll {
+    int fd;
+    void (*fn)(struct hostpoll *, uint32_t epoll_events);
+    uint64_t gen;   // scheduler's
+    bool dead;      // scheduler's
+};
+MUST_CHECK int hostpoll_add(struct hostpoll *hp, int fd, uint32_t epoll_events,
+                            void (*fn)(struct hostpoll *, uint32_t));
+// After return fn does not run any more and is not running. Callable from a fiber only.
+void hostpoll_del(struct hostpoll *hp);

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sleeping locks of the kernel: a waiter parks its fiber (a worker outside a fiber, or an I/O
+// thread, sleeps on a host futex). Ranks are the tree of doc/locking.md: debug builds panic when a
+// lock is taken whose rank is not above every one that the fiber holds (same rank: by address, or
+// with mutex_lock_nested). Lower number = taken first (outer).
+#pragma once
+#include "base/list.h"
+#include "base/lock.h"
+
+enum lock_rank : int {
+    RANK_NONE = 0,      // unranked: leaf locks of tests
+    RANK_CGROUP = 10,
+    RANK_TASKLIST = 20, // pid tables, process tree
+    RANK_GROUP = 30,    // thread group, signal handlers, session
+    RANK_RENAME = 40,   // cross-directory rename, per superblock
+    RANK_MOUNT = 50,    // mount tree
+    RANK_DIR = 60,      // directory inode (ancestor first)
+    RANK_INODE = 70,    // file inode: may be held across Gofer round trips
+    RANK_FILE = 80,     // open file: position
+    RANK_FDTAB = 90,
+    RANK_EPOLL = 100,
+    RANK_SOCKET = 110,
+    RANK_PIPE = 120,
+    RANK_TTY = 130,
+    RANK_MM = 150,      // VMA tree: may be held across memory calls of the stub
+    RANK_FUTEX = 160,
+    RANK_GOFER = 170,   // 9P client: fid tables
+    RANK_PLATFORM = 180,// per address space fork/descriptor lock
+    RANK_LEAF = 200,
+};
+struct CAPABILITY("mutex") mutex {
+    struct spinlock lock;
+    uint8_t rank;
+    bool held;             // [lock]
+    void *owner;           // [lock] fiber or thread, for debug
+    struct list waiters;   // [lock]
+};
+struct CAPABILITY("rwsem") rwsem {
+    struct spinlock lock;
+    uint8_t rank;
+    int32_t readers;       // [lock] -1: a writer
+    uint32_t wwaiting;     // [lock] writers go first
+    struct list waiters;   // [lock]
+};
+void mutex_init(struct mutex *m, enum lock_rank rank);
+void mutex_lock(struct mutex *m) ACQUIRES(*m);
+void mutex_lock_nested(struct mutex *m) ACQUIRES(*m); // same rank, the caller states the order
+bool mutex_trylock(struct mutex *m) TRY_ACQUIRES(true, *m);
+void mutex_unlock(struct mutex *m) RELEASES(*m);
+bool mutex_is_held(const struct mutex *m);
+void rwsem_init(struct rwsem *s, enum lock_rank rank);
+void rwsem_read_lock(struct rwsem *s) ACQUIRES(*s);
+void rwsem_read_unlock(struct rwsem *s) RELEASES(*s);
+void rwsem_write_lock(struct rwsem *s) ACQUIRES(*s);
+void rwsem_write_unlock(struct rwsem *s) RELEASES(*s);

@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+// Open files (open file descriptions) and descriptor tables.
+#pragma once
+#include "mem/uio.h"
+#include "vfs/vfs.h"
+#include <poll.h>
+
+struct dir_context { // readdir sink: emit returns false when full (the entry is not consumed)
+    bool (*emit)(struct dir_context *dc, const char *name, size_t n, uint64_t ino, uint8_t dtype,
+                 int64_t next_pos);
+    int64_t pos;     // in: where to go on; out: after the last emitted entry
+};
+struct poll_table { // who polls: wait() registers on a queue, or is null for a plain look
+    void (*wait)(struct poll_table *pt, struct waitq *q);
+};
+static inline void poll_wait(struct poll_table *pt, struct waitq *q)
+{
+    if (pt && pt->wait)
+        pt->wait(pt, q);
+}
+
+// The calling task as far as ioctl and mmap need it, without depending on task/.
+struct task;
+
+struct file_ops {
+    // Data. *pos is where to go; advanced by the amount moved. Streams ignore it.
+    // Partial transfers return the count; -EAGAIN when O_NONBLOCK; -ERESTARTSYS when interrupted.
+    long (*read)(struct file *f, struct uio *u, int64_t *pos);        // default: -EINVAL
+    long (*write)(struct file *f, struct uio *u, int64_t *pos);       // default: -EINVAL
+    int (*readdir)(struct file *f, struct dir_context *dc);           // default: -ENOTDIR
+    int64_t (*llseek)(struct file *f, int64_t off, int whence);       // default: by f->stream / size
+    uint32_t (*poll)(struct file *f, struct poll_table *pt);          // default: always IN|OUT
+    long (*ioctl)(struct file *f, struct task *t, unsigned cmd, uint64_t arg); // default: -ENOTTY
+    // The object to map; *obj gets a reference.                       default: -ENODEV
+    int (*mmap)(struct file *f, struct memobj **obj);
+    int (*fsync)(struct file *f, bool datasync);                      // default: -EINVAL
+    int (*fallocate)(struct file *f, int mode, int64_t off, int64_t len); // default: -EOPNOTSUPP
+    int (*fcntl)(struct file *f, struct task *t, unsigned cmd, uint64_t arg); // F_SETPIPE_SZ, seals; default -EINVAL
+    int (*flush)(struct file *f, void *owner);   // at each close(2)   default: 0
+    void (*release)(struct file *f);             // last reference     default: nothing
+    void (*fdinfo)(struct file *f, struct strbuf *out); // extra lines for /proc/PID/fdinfo
+    bool stream;   // no position: lseek, pread, pwrite give ESPIPE
+    bool nowait;   // read/write never block on disk: usable for RWF_NOWAIT
+};
+
+struct file {
+    const struct file_ops *ops; // [C]
+    struct ref ref;
+    uint32_t flags;             // [A] O_* status flags and access mode
+    struct path path;           // [C] ref; mnt null for anonymous files
+    struct inode *inode;        // [C] ref
+    struct mutex pos_lock;      // RANK_FILE
+    int64_t pos;                // [pos_lock]
+    const struct cred *cred;    // [C] ref: opener
+    void *data;                 // file system's
+    struct list epoll_items;    // [epoll.c's lock] registrations, removed at release
+    struct spinlock owner_lock;
+    int32_t owner_type, owner_id, owner_sig; // [owner_lock] F_SETOWN / F_SETSIG
+    bool can_read, can_write;   // [C] by access mode
+    bool opath;                 // [C] O_PATH
+};
+// A file on inode (takes references itself). flags: O_*.
+MUST_CHECK int file_new(const struct file_ops *ops, struct inode *i, const struct path *p, int flags,
+                        const struct cred *c, struct file **out);
+// A file on an anonymous inode named like "anon_inode:[eventfd]" (or "pipe:[123]" by the caller's
+// inode): for /proc/PID/fd links.
+MUST_CHECK int file_new_anon(const struct file_ops *ops, const char *name, int flags, void *data,
+                             const struct cred *c, struct file **out);
+struct file *file_get(struct file *f);
+void file_put(struct file *f);
+int vfs_fsync(struct file *f, bool datasync);
+
+// Kernel-side entry points: check access mode, limits, append, position.
+long file_read(struct file *f, struct uio *u, int64_t *pos);  // pos null: f->pos
+long file_write(struct file *f, struct uio *u, int64_t *pos);
+long file_read_kernel(struct file *f, void *buf, size_t n, int64_t off); // whole or to EOF
+int64_t file_seek(struct file *f, int64_t off, int whence);
+uint32_t file_poll(struct file *f, struct poll_table *pt);
+
+// --- descriptor table, shared by CLONE_FILES (fdtab.c) ---
+struct fdtab; // opaque
+MUST_CHECK struct fdtab *fdtab_new(void);
+MUST_CHECK struct fdtab *fdtab_dup(struct fdtab *t, uint32_t upto); // copies [0, upto)
+struct fdtab *fdtab_get(struct fdtab *t);
+void fdtab_put(struct fdtab *t, void *owner); // last: closes all (owner for POSIX locks)
+struct file *fd_get(struct fdtab *t, int fd); // ref taken; null: EBADF
+struct file *fd_get_any(struct fdtab *t, int fd); // also O_PATH files (fd_get refuses them)
+// Lowest free descriptor >= min below limit: -EMFILE. Takes over the caller's file reference on
+// success only.
+MUST_CHECK int fd_install(struct fdtab *t, struct file *f, int min, bool cloexec, uint64_t limit);
+MUST_CHECK int fd_install_at(struct fdtab *t, struct file *f, int fd, bool cloexec, uint64_t limit,
+                             struct file **old); // dup2
+struct file *fd_remove(struct fdtab *t, int fd); // the table's reference, or null
+int fd_close(struct fdtab *t, int fd, void *owner); // flush + put
+int fd_get_cloexec(struct fdtab *t, int fd);
+int fd_set_cloexec(struct fdtab *t, int fd, bool on);
+void fdtab_close_on_exec(struct fdtab *t, void *owner);
+// Calls fn for each open descriptor in order from `from`; stops when it returns false.
+void fdtab_iterate(struct fdtab *t, int from, bool (*fn)(int fd, struct file *f, void *arg), void *arg);
+int fdtab_count(struct fdtab *t);
+
+// --- record locks (lock.c) --- owner: the fdtab for POSIX locks, the file for OFD and flock.
+struct kflock {
+    int type;                // F_RDLCK F_WRLCK F_UNLCK
+    int64_t start, end;      // inclusive, INT64_MAX = EOF
+    int32_t pid;             // of the holder, for F_GETLK and /proc/locks
+};
+int posix_lock(struct file *f, void *owner, const struct kflock *l, bool wait);
+int posix_lock_test(struct file *f, void *owner, struct kflock *l);
+int flock_lock(struct file *f, int op /* LOCK_* */);
+void locks_release_owner(struct inode *i, void *owner);
+void locks_release_file(struct file *f);
+// --- inotify hooks (inotify.c) ---
+void fsnotify(struct inode *i, struct dentry *d, uint32_t mask, const char *name, uint32_t cookie);

@@ -1,0 +1,11 @@
+#!/bin/sh
+# Installs what the build and the tests need (Debian 12), quietly and only when missing.
+set -eu
+need=""
+for p in clang-19 lld-19 llvm-19 libclang-rt-19-dev meson ninja-build libjson-c-dev libcmocka-dev pkg-config libc6-dev busybox-static python3; do
+    dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || need="$need $p"
+done
+[ -z "$need" ] && exit 0
+[ "$(id -u)" = 0 ] || { echo "missing packages:$need (run as root, or install them)" >&2; exit 1; }
+apt-get update -qq
+DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $need >/dev/null
