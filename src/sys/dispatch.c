@@ -2,6 +2,7 @@
 // Expands syscalls.def: prototypes (a handler that disagrees does not compile), one thunk per call,
 // all of one type (so that cfi-icall can check the indirect call), and the table by number.
 #include "sys/syscalls.h"
+#include "abi/errno.h"
 #include "base/log.h"
 #include <linux/capability.h>
 #include <sys/syscall.h>
