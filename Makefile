@@ -1,21 +1,52 @@
 # SPDX-License-Identifier: Apache-2.0
-# Thin front of meson: see README.md.
+# Thin front of meson: see README.md. BUILD chooses the build folder, MESONFLAGS its options.
 BUILD ?= build
-CMD ?= uname -a
+CMD ?= echo "hello from $$(uname -sr), pid $$$$, $$(ls / | wc -l) entries in /"
+PREFIX ?= /usr/local
+export BUILD CMD
+
 all: build
+
 deps:
 	@tools/deps.sh
+
+# Configures, and again whenever a source file has come or gone.
 setup: deps
-	@tools/sources.sh product >/tmp/.nacre-src.$$$$ ; tools/sources.sh unit >>/tmp/.nacre-src.$$$$ ; \
-	if [ ! -f $(BUILD)/build.ninja ]; then CC=clang-19 meson setup $(BUILD) $(MESONFLAGS) >/dev/null && mv /tmp/.nacre-src.$$$$ $(BUILD)/.srclist; \
-	elif ! cmp -s /tmp/.nacre-src.$$$$ $(BUILD)/.srclist; then mv /tmp/.nacre-src.$$$$ $(BUILD)/.srclist; meson setup --reconfigure $(BUILD) >/dev/null; \
-	else rm -f /tmp/.nacre-src.$$$$; fi
+	@mkdir -p $(BUILD)
+	@tools/sources.sh all >$(BUILD)/.sources.new
+	@if [ ! -f $(BUILD)/build.ninja ]; then \
+	    CC="$${CC:-clang-19}" CC_LD=lld meson setup $(BUILD) --prefix=$(PREFIX) $(MESONFLAGS) >/dev/null; \
+	elif ! cmp -s $(BUILD)/.sources.new $(BUILD)/.sources; then \
+	    meson setup --reconfigure $(BUILD) >/dev/null; \
+	fi
+	@mv $(BUILD)/.sources.new $(BUILD)/.sources
+
 build: setup
 	@ninja -C $(BUILD) --quiet
+
+# A program in a sandbox over the host's own files, read-only, with a throw-away overlay.
 run: build
-	@$(BUILD)/nacre do -- sh -c '$(CMD)'
+	@$(BUILD)/nacre do -- /bin/sh -c "$$CMD"
+
 test: build
 	@tools/test.sh
+
+soak: build
+	@tools/test.sh soak
+
+bench: build
+	@bench/run.sh
+
+lint: build
+	@tools/layers.py
+
+doc: build
+	@$(BUILD)/nacre syscalls --format=md >doc/compatibility.md
+
 install: build
 	@meson install -C $(BUILD) --quiet
-.PHONY: all deps setup build run test install
+
+clean:
+	@rm -rf $(BUILD) $(BUILD)-san-* $(BUILD)-fuzz
+
+.PHONY: all deps setup build run test soak bench lint doc install clean

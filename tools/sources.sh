@@ -3,6 +3,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 case "$1" in
+all) find src -type f | LC_ALL=C sort ;;
 product) find src -name '*.c' ! -name '*_test.c' ! -name '*_fuzz.c' ! -name test_main.c \
     ! -path 'src/platform/stub/*' ! -path src/cmd/main.c | LC_ALL=C sort
     find src -name '*.S' ! -path 'src/platform/stub/*' | LC_ALL=C sort ;;

@@ -1,0 +1,245 @@
+// SPDX-License-Identifier: Apache-2.0
+// Micro benchmarks of what programs ask of a kernel. Prints "name<TAB>nanoseconds" per line: the
+// median of REPS runs. Runs natively and in a sandbox; bench/run.sh makes ratios of the two.
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <pthread.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { REPS = 7 };
+static int file_fd;
+static char file_name[64] = "/tmp/bench-micro.XXXXXX";
+static char buf[65536];
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1e9 + t.tv_nsec;
+}
+static void die(const char *what)
+{
+    perror(what);
+    exit(1);
+}
+
+static void b_getpid(int n) { while (n--) syscall(SYS_getpid); }
+static void b_umask(int n) { while (n--) syscall(SYS_umask, 022); }
+static void b_clock(int n)
+{
+    struct timespec t;
+    while (n--)
+        clock_gettime(CLOCK_MONOTONIC, &t);
+}
+static void b_clock_sys(int n)
+{
+    struct timespec t;
+    while (n--)
+        syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &t);
+}
+static void b_pread(int n) { while (n--) if (pread(file_fd, buf, 4096, 0) != 4096) die("pread"); }
+static void b_pwrite(int n) { while (n--) if (pwrite(file_fd, buf, 4096, 0) != 4096) die("pwrite"); }
+static void b_fstat(int n)
+{
+    struct stat st;
+    while (n--)
+        fstat(file_fd, &st);
+}
+static void b_stat(int n)
+{
+    struct stat st;
+    while (n--)
+        if (stat("/usr/bin/env", &st))
+            die("stat");
+}
+static void b_open(int n)
+{
+    while (n--) {
+        int fd = open("/usr/bin/env", O_RDONLY);
+        if (fd < 0)
+            die("open");
+        close(fd);
+    }
+}
+static void b_mmap(int n)
+{
+    while (n--) {
+        void *p = mmap(0, 4096, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (p == MAP_FAILED)
+            die("mmap");
+        munmap(p, 4096);
+    }
+}
+static void b_mmap_touch(int n)
+{
+    while (n--) {
+        volatile char *p = mmap(0, 4096, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        p[0] = 1;
+        munmap((void *)p, 4096);
+    }
+}
+static void b_touch(int n) // per page of one large mapping
+{
+    volatile char *p = mmap(0, (size_t)n * 4096, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        die("mmap");
+    madvise((void *)p, (size_t)n * 4096, MADV_NOHUGEPAGE);
+    for (int i = 0; i < n; i++)
+        p[(size_t)i * 4096] = 1;
+    munmap((void *)p, (size_t)n * 4096);
+}
+static void b_fork(int n)
+{
+    while (n--) {
+        pid_t p = fork();
+        if (p == 0)
+            _exit(0);
+        if (waitpid(p, 0, 0) != p)
+            die("fork");
+    }
+}
+static void b_vfork_exec(int n)
+{
+    char *argv[] = {"true", 0}, *envp[] = {0};
+    while (n--) {
+        pid_t p;
+        if (posix_spawn(&p, "/bin/true", 0, 0, argv, envp))
+            die("spawn");
+        waitpid(p, 0, 0);
+    }
+}
+static void b_fork_exec(int n)
+{
+    while (n--) {
+        pid_t p = fork();
+        if (p == 0) {
+            execl("/bin/true", "true", (char *)0);
+            _exit(9);
+        }
+        int st;
+        if (waitpid(p, &st, 0) != p || st)
+            die("fork+exec");
+    }
+}
+static void *nothing(void *p) { return p; }
+static void b_thread(int n)
+{
+    while (n--) {
+        pthread_t t;
+        if (pthread_create(&t, 0, nothing, 0))
+            die("pthread_create");
+        pthread_join(t, 0);
+    }
+}
+static void b_pingpong(int n)
+{
+    int a[2], b[2];
+    char c = 0;
+    if (pipe(a) || pipe(b))
+        die("pipe");
+    pid_t p = fork();
+    if (p == 0) {
+        while (n--)
+            if (read(a[0], &c, 1) != 1 || write(b[1], &c, 1) != 1)
+                _exit(1);
+        _exit(0);
+    }
+    for (int i = 0; i < n; i++)
+        if (write(a[1], &c, 1) != 1 || read(b[0], &c, 1) != 1)
+            die("ping-pong");
+    waitpid(p, 0, 0);
+    for (int i = 0; i < 2; i++)
+        close(a[i]), close(b[i]);
+}
+static void b_pipe_self(int n)
+{
+    int a[2];
+    char c = 0;
+    if (pipe(a))
+        die("pipe");
+    while (n--)
+        if (write(a[1], &c, 1) != 1 || read(a[0], &c, 1) != 1)
+            die("pipe");
+    close(a[0]), close(a[1]);
+}
+static pthread_mutex_t mtx = PTHREAD_MUTEX_INITIALIZER;
+static void *lock_loop(void *arg)
+{
+    for (long i = (long)arg; i; i--) {
+        pthread_mutex_lock(&mtx);
+        buf[0]++;
+        pthread_mutex_unlock(&mtx);
+    }
+    return 0;
+}
+static void b_mutex2(int n)
+{
+    pthread_t t;
+    pthread_create(&t, 0, lock_loop, (void *)(long)(n / 2));
+    lock_loop((void *)(long)(n / 2));
+    pthread_join(t, 0);
+}
+static const struct {
+    const char *name;
+    void (*fn)(int);
+    int n;
+} benches[] = {
+    {"getpid", b_getpid, 20000},
+    {"umask", b_umask, 20000},
+    {"clock_gettime (vDSO)", b_clock, 100000},
+    {"clock_gettime (syscall)", b_clock_sys, 20000},
+    {"pread 4 KiB cached", b_pread, 10000},
+    {"pwrite 4 KiB", b_pwrite, 5000},
+    {"fstat", b_fstat, 20000},
+    {"stat cached", b_stat, 10000},
+    {"open+close cached", b_open, 5000},
+    {"mmap+munmap 4 KiB", b_mmap, 5000},
+    {"mmap+touch+munmap 4 KiB", b_mmap_touch, 5000},
+    {"page touch", b_touch, 20000},
+    {"pipe write+read, one process", b_pipe_self, 10000},
+    {"pipe ping-pong, two processes", b_pingpong, 3000},
+    {"mutex, two threads", b_mutex2, 200000},
+    {"thread create+join", b_thread, 1000},
+    {"fork+exit+wait", b_fork, 200},
+    {"posix_spawn+wait", b_vfork_exec, 100},
+    {"fork+exec+wait", b_fork_exec, 100},
+};
+static int cmp(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+int main(int argc, char **argv)
+{
+    file_fd = mkstemp(file_name);
+    if (file_fd < 0 || write(file_fd, buf, sizeof(buf)) != (ssize_t)sizeof(buf))
+        die(file_name);
+    for (size_t i = 0; i < sizeof(benches) / sizeof(*benches); i++) {
+        int want = argc < 2;
+        for (int k = 1; k < argc; k++)
+            want |= !!strstr(benches[i].name, argv[k]);
+        if (!want)
+            continue;
+        double r[REPS];
+        benches[i].fn(benches[i].n / 10 + 1);
+        for (int k = 0; k < REPS; k++) {
+            double t = now();
+            benches[i].fn(benches[i].n);
+            r[k] = (now() - t) / benches[i].n;
+        }
+        qsort(r, REPS, sizeof(*r), cmp);
+        printf("%s\t%.1f\n", benches[i].name, r[REPS / 2]);
+        fflush(stdout);
+    }
+    unlink(file_name);
+    return 0;
+}

@@ -1,0 +1,85 @@
+#!/usr/bin/env bash
+# Benchmarks: native beside Nacre (and runc and runsc where they are installed), in one run, as
+# ratios to native. Output is a Markdown table. Arguments choose micro benchmarks by substring.
+set -eu
+cd "$(dirname "$0")/.."
+BUILD=${BUILD:-build}
+NACRE=$PWD/$BUILD/nacre
+mkdir -p "$BUILD/bench"
+for p in micro spawn; do cc -O2 -pthread "bench/$p.c" -o "$BUILD/bench/$p"; done
+M=$PWD/$BUILD/bench/micro S=$PWD/$BUILD/bench/spawn
+t=$(mktemp -d)
+trap 'rm -rf "$t"' EXIT
+
+bundle() { # a runc/runsc bundle over the host's root, read-only, with a tmpfs /tmp
+    mkdir -p "$t/bundle"
+    (cd "$t/bundle" && "$1" spec)
+    python3 - "$t/bundle/config.json" "$M" "${@:2}" <<'P'
+import json, sys
+p = sys.argv[1]; c = json.load(open(p))
+c["root"] = {"path": "/", "readonly": True}
+c["process"]["terminal"] = False
+c["process"]["args"] = sys.argv[3:] or [sys.argv[2]]
+c["mounts"].append({"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"})
+json.dump(c, open(p, "w"))
+P
+}
+
+"$M" "$@" >"$t/native"
+cols=(native nacre)
+"$NACRE" do -- "$M" "$@" >"$t/nacre"
+if command -v runsc >/dev/null; then
+    runsc --rootless --network=none do "$M" "$@" >"$t/runsc" 2>/dev/null && cols+=(runsc)
+fi
+if command -v runc >/dev/null && [ "$(id -u)" = 0 ]; then
+    mkdir -p "$t/b" && bundle runc "$M" "$@" && runc run --bundle "$t/bundle" "nacre-bench-$$" >"$t/runc" 2>"$t/runc.err" && cols+=(runc)
+fi
+python3 - "$t" "${cols[@]}" <<'P'
+import sys
+t, cols = sys.argv[1], sys.argv[2:]
+d = {c: dict(l.rstrip("\n").split("\t") for l in open(f"{t}/{c}")) for c in cols}
+print("| what | " + " | ".join(f"{c}, ns" if c == "native" else f"{c}, ns (x native)" for c in cols) + " |")
+print("|---" * (len(cols) + 1) + "|")
+for k, v in d["native"].items():
+    row = [f"{float(v):,.0f}"]
+    for c in cols[1:]:
+        x = d[c].get(k)
+        row.append(f"{float(x):,.0f} ({float(x)/float(v):.2f})" if x else "-")
+    print(f"| {k} | " + " | ".join(row) + " |")
+P
+[ $# = 0 ] || exit 0
+echo
+echo "| whole runs (median) | native, ms | nacre, ms | runc, ms |"
+echo "|---|---|---|---|"
+ms() { awk -v u="$1" 'BEGIN {printf "%.1f", u / 1000}'; }
+row() { # name N command...
+    local name=$1 n=$2 a b c=-
+    shift 2
+    a=$("$S" "$n" "$@")
+    b=$("$S" "$n" "$NACRE" do -- "$@")
+    if [ -d "$t/bundle" ]; then
+        bundle_args=("$@")
+        rm "$t/bundle/config.json"
+        bundle runc "${bundle_args[@]}"
+        i=0
+        c=$("$S" "$n" sh -c "exec runc run --bundle $t/bundle nacre-bench-\$\$") && c=$(ms "$c")
+    fi
+    echo "| $name | $(ms "$a") | $(ms "$b") | $c |"
+}
+row "true, start to exit" 30 /bin/true
+row "python3 -c pass" 15 /usr/bin/python3 -c pass
+row "sh: 200 forks" 5 /bin/sh -c 'i=0; while [ $i -lt 200 ]; do /bin/true; i=$((i+1)); done'
+row "find /usr -xdev" 3 /usr/bin/find /usr -xdev
+# Memory and CPU of an idle sandbox: all its processes together.
+"$NACRE" do -- /bin/sleep 30 &
+pid=$!
+sleep 2
+tree() { local p; for p in $(cat /proc/"$1"/task/*/children 2>/dev/null); do echo "$p"; tree "$p"; done; }
+pids="$pid $(tree $pid)"
+ticks() { local s=0 p; for p in $pids; do set -- $(sed 's/.*) //' "/proc/$p/stat"); s=$((s + ${12} + ${13})); done; echo $s; }
+a=$(ticks); sleep 5; b=$(ticks)
+pss=0
+for p in $pids; do v=$(awk '/^Pss:/ {print $2}' "/proc/$p/smaps_rollup"); pss=$((pss + ${v:-0})); done
+echo
+echo "Idle sandbox (sleep): PSS of its $(echo $pids | wc -w) processes $pss KiB; CPU in 5 s: $(((b - a) * 10)) ms."
+kill $pid 2>/dev/null; wait $pid 2>/dev/null || true
