@@ -23,6 +23,10 @@ static inline void poll_wait(struct poll_table *pt, struct waitq *q)
 struct task;
 
 struct file_ops {
+    // Last step of opening (O_PATH files excepted), before anyone else sees f: may set f->data and
+    // replace f->ops; an error fails the open and release is not called. O_TRUNC is done by the
+    // VFS afterwards, through setattr.                                default: 0
+    int (*open)(struct file *f);
     // Data. *pos is where to go; advanced by the amount moved. Streams ignore it.
     // Partial transfers return the count; -EAGAIN when O_NONBLOCK; -ERESTARTSYS when interrupted.
     long (*read)(struct file *f, struct uio *u, int64_t *pos);        // default: -EINVAL
