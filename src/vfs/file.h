@@ -70,6 +70,11 @@ MUST_CHECK int file_new(const struct file_ops *ops, struct inode *i, const struc
 // inode): for /proc/PID/fd links.
 MUST_CHECK int file_new_anon(const struct file_ops *ops, const char *name, int flags, void *data,
                              const struct cred *c, struct file **out);
+// As file_new_anon, but on the caller's inode (takes its own reference): both ends of a pipe, or a
+// socket; inode_init() with vfs_anon_super().
+MUST_CHECK int file_new_on_inode(const struct file_ops *ops, struct inode *i, const char *name,
+                                 int flags, void *data, const struct cred *c, struct file **out);
+struct super *vfs_anon_super(void); // borrowed: of inodes without a mounted file system
 struct file *file_get(struct file *f);
 void file_put(struct file *f);
 int vfs_fsync(struct file *f, bool datasync);
