@@ -5,6 +5,8 @@
 #include "base/attr.h"
 
 [[noreturn]] PRINTF_LIKE(3, 4) void panic_at(const char *file, int line, const char *fmt, ...);
+// Called once by the first panic, after its message and before the end: must not panic or lock.
+extern void (*panic_hook)(void);
 #define panic(...) panic_at(__FILE__, __LINE__, __VA_ARGS__)
 #define CHECK(c)                                    \
     do {                                            \

@@ -10,7 +10,7 @@ struct CAPABILITY("spinlock") spinlock {
 };
 #define SPINLOCK_INIT {0}
 void spin_lock_slow(struct spinlock *l);
-void spin_wake(struct spinlock *l);
+void spin_unlock_slow(struct spinlock *l, uint32_t old); // old: 2 sleepers; 0 was not held, a bug
 static inline void spin_init(struct spinlock *l)
 {
     l->v = 0;
@@ -33,6 +33,7 @@ NO_LOCK_ANALYSIS static inline bool spin_trylock(struct spinlock *l)
 }
 NO_LOCK_ANALYSIS static inline void spin_unlock(struct spinlock *l)
 {
-    if (unlikely(__atomic_exchange_n(&l->v, 0, __ATOMIC_RELEASE) == 2))
-        spin_wake(l);
+    uint32_t old = __atomic_exchange_n(&l->v, 0, __ATOMIC_RELEASE);
+    if (unlikely(old != 1))
+        spin_unlock_slow(l, old);
 }
