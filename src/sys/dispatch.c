@@ -1,70 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Expands syscalls.def: prototypes (a handler that disagrees does not compile), one thunk per call,
 // all of one type (so that cfi-icall can check the indirect call), and the table by number.
-#include "sys/syscalls.h"
+#include "sys/protos.h"
 #include "abi/errno.h"
 #include "base/log.h"
 #include <linux/capability.h>
 #include <sys/syscall.h>
 
-// Argument kinds: the C type of the handler's parameter, the conversion, and what strace prints.
-#define KIND_fd int
-#define KIND_int int
-#define KIND_sig int
-#define KIND_pid int
-#define KIND_mode uint32_t
-#define KIND_uint uint32_t
-#define KIND_flags uint32_t
-#define KIND_flags64 uint64_t
-#define KIND_long long
-#define KIND_ulong uint64_t
-#define KIND_off int64_t
-#define KIND_size size_t
-#define KIND_path uaddr_t
-#define KIND_uin uaddr_t
-#define KIND_uout uaddr_t
-#define KIND_uinout uaddr_t
-#define KIND_uaddr uaddr_t
-#define TO_fd(v) ((int)(v))
-#define TO_int(v) ((int)(v))
-#define TO_sig(v) ((int)(v))
-#define TO_pid(v) ((int)(v))
-#define TO_mode(v) ((uint32_t)(v))
-#define TO_uint(v) ((uint32_t)(v))
-#define TO_flags(v) ((uint32_t)(v))
-#define TO_flags64(v) ((uint64_t)(v))
-#define TO_long(v) ((long)(v))
-#define TO_ulong(v) ((uint64_t)(v))
-#define TO_off(v) ((int64_t)(v))
-#define TO_size(v) ((size_t)(v))
-#define TO_path(v) UADDR(v)
-#define TO_uin(v) UADDR(v)
-#define TO_uout(v) UADDR(v)
-#define TO_uinout(v) UADDR(v)
-#define TO_uaddr(v) UADDR(v)
-
-// 1. prototypes
-#define SYS0(name, level, note) long sys_##name(struct task *t);
-#define SYS1(name, level, k0, a0, note) long sys_##name(struct task *t, KIND_##k0 a0);
-#define SYS2(name, level, k0, a0, k1, a1, note) long sys_##name(struct task *t, KIND_##k0 a0, KIND_##k1 a1);
-#define SYS3(name, level, k0, a0, k1, a1, k2, a2, note) long sys_##name(struct task *t, KIND_##k0 a0, KIND_##k1 a1, KIND_##k2 a2);
-#define SYS4(name, level, k0, a0, k1, a1, k2, a2, k3, a3, note) long sys_##name(struct task *t, KIND_##k0 a0, KIND_##k1 a1, KIND_##k2 a2, KIND_##k3 a3);
-#define SYS5(name, level, k0, a0, k1, a1, k2, a2, k3, a3, k4, a4, note) long sys_##name(struct task *t, KIND_##k0 a0, KIND_##k1 a1, KIND_##k2 a2, KIND_##k3 a3, KIND_##k4 a4);
-#define SYS6(name, level, k0, a0, k1, a1, k2, a2, k3, a3, k4, a4, k5, a5, note) long sys_##name(struct task *t, KIND_##k0 a0, KIND_##k1 a1, KIND_##k2 a2, KIND_##k3 a3, KIND_##k4 a4, KIND_##k5 a5);
-#define NOSYS(name, note)
-#define NEEDCAP(name, cap, note)
-#include "sys/syscalls.def"
-#undef SYS0
-#undef SYS1
-#undef SYS2
-#undef SYS3
-#undef SYS4
-#undef SYS5
-#undef SYS6
-#undef NOSYS
-#undef NEEDCAP
-
-// 2. thunks
+// 1. thunks
 #define SYS0(name, level, note)                          \
     static long thunk_##name(struct task *t, const uint64_t a[6])    \
     {                                                                \
@@ -117,7 +60,7 @@
 #undef NOSYS
 #undef NEEDCAP
 
-// 3. the table
+// 2. the table
 #define LEVEL_FULL(note) static_assert(sizeof(note) >= 1)
 #define SYS0(name_, level_, note_) [__NR_##name_] = {.name = #name_, .fn = thunk_##name_, .kinds = "", .level = #level_, .note = note_, .nargs = 0},
 #define SYS1(name_, level_, k0, a0, note_) [__NR_##name_] = {.name = #name_, .fn = thunk_##name_, .kinds = #k0 " " #a0, .level = #level_, .note = note_, .nargs = 1},
