@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// Pipes and FIFOs (pipe(7), fifo(7)): a ring of page slots, as Linux has it, because the slot
+// count is visible (atomicity, F_SETPIPE_SZ, when a writer blocks, splice).
+#pragma once
+#include "base/ref.h"
+#include "vfs/file.h"
+
+constexpr size_t PIPE_DEFAULT_SLOTS = 16;
+constexpr size_t PIPE_MAX_SLOTS = 1u << 19;        // 2 GiB, before the sysctl
+constexpr size_t PIPE_ATOMIC = 4096;               // PIPE_BUF
+
+struct pipe_page {
+    uint8_t data[4096];
+};
+struct pipe_buf {
+    struct pipe_page *page; // owned
+    uint32_t off, len;
+    bool packet;            // O_DIRECT: one read takes all of it
+    bool merge;             // a later small write may be appended
+};
+struct pipe {
+    struct ref ref;
+    struct mutex lock;      // RANK_PIPE
+    struct waitq rd, wr;    // readers wait for data or EOF; writers for room or EPIPE
+    struct waitq partner;   // openers of a FIFO
+    struct pipe_buf *bufs;  // [lock] owned, nslots long
+    uint32_t nslots;        // [lock] a power of two
+    uint32_t head, tail;    // [lock] free-running; head - tail slots are in use
+    uint32_t readers, writers;         // [lock] open files
+    uint32_t r_counter, w_counter;     // [lock] opens so far
+    uint32_t uid;           // [C] charged
+    struct pipe_page *spare[2];        // [lock] owned
+};
+
+extern const struct file_ops pipe_fops;
+extern uint32_t pipe_max_size;         // /proc/sys/fs/pipe-max-size
+extern uint32_t pipe_user_pages_soft;  // /proc/sys/fs/pipe-user-pages-soft
+extern uint32_t pipe_user_pages_hard;
+
+// pipe2(2): two files. flags: O_CLOEXEC is the caller's business; O_NONBLOCK, O_DIRECT.
+MUST_CHECK int pipe_create(int flags, const struct cred *c, struct file **r, struct file **w);
+// The pipe behind a file, or null.
+struct pipe *pipe_of(struct file *f);
+
+static inline bool pipe_empty(const struct pipe *p)
+{
+    return p->head == p->tail;
+}
+static inline bool pipe_full(const struct pipe *p)
+{
+    return p->head - p->tail >= p->nslots;
+}
+static inline struct pipe_buf *pipe_slot(struct pipe *p, uint32_t i)
+{
+    return &p->bufs[i & (p->nslots - 1)];
+}
+struct pipe_page *pipe_page_get(struct pipe *p); // [lock] null: no memory
+void pipe_page_put(struct pipe *p, struct pipe_page *pg);
+// [lock] Sleeps with the lock dropped; -ERESTARTSYS when interrupted.
+int pipe_sleep(struct pipe *p, struct waitq *q);
+void pipe_sigpipe(void); // SIGPIPE to the calling task
