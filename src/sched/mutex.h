@@ -9,6 +9,7 @@
 
 enum lock_rank : int {
     RANK_NONE = 0,      // unranked: leaf locks of tests
+    RANK_FPOS = 5,      // position of an open file: held across its read, write, readdir
     RANK_CGROUP = 10,
     RANK_TASKLIST = 20, // pid tables, process tree
     RANK_GROUP = 30,    // thread group, signal handlers, session

@@ -45,6 +45,11 @@ struct file_ops {
     void (*fdinfo)(struct file *f, struct strbuf *out); // extra lines for /proc/PID/fdinfo
     bool stream;   // no position: lseek, pread, pwrite give ESPIPE
     bool nowait;   // read/write never block on disk: usable for RWF_NOWAIT
+    // The VFS holds inode->lock across write, and under it places O_APPEND writes at i->size, keeps
+    // RLIMIT_FSIZE and s_maxbytes, removes set-id bits and checks for overflow. For regular files
+    // that keep i->size true; write must not take the lock. Without it O_APPEND positions come from
+    // i->size read without the lock, and write does what it needs itself.
+    bool lock_writes;
 };
 
 struct file {
@@ -53,7 +58,7 @@ struct file {
     uint32_t flags;             // [A] O_* status flags and access mode
     struct path path;           // [C] ref; mnt null for anonymous files
     struct inode *inode;        // [C] ref
-    struct mutex pos_lock;      // RANK_FILE
+    struct mutex pos_lock;      // RANK_FPOS: outside everything that read and write take
     int64_t pos;                // [pos_lock]
     const struct cred *cred;    // [C] ref: opener
     void *data;                 // file system's
@@ -85,6 +90,12 @@ long file_write(struct file *f, struct uio *u, int64_t *pos);
 long file_read_kernel(struct file *f, void *buf, size_t n, int64_t off); // whole or to EOF
 int64_t file_seek(struct file *f, int64_t off, int whence);
 uint32_t file_poll(struct file *f, struct poll_table *pt);
+
+// "." at position 0 and ".." at position 1 for readdir; false when the sink is full.
+bool dir_emit_dots(struct file *f, struct dir_context *dc);
+void file_accessed(struct file *f); // atime by mount flags and relatime: for read of real files
+// The name for /proc/PID/fd: path_print of f->path, or "pipe:[1]" and the like.
+int file_print(struct file *f, const struct path *root, struct strbuf *out);
 
 // --- descriptor table, shared by CLONE_FILES (fdtab.c) ---
 struct fdtab; // opaque
@@ -119,5 +130,7 @@ int posix_lock_test(struct file *f, void *owner, struct kflock *l);
 int flock_lock(struct file *f, int op /* LOCK_* */);
 void locks_release_owner(struct inode *i, void *owner);
 void locks_release_file(struct file *f);
+void locks_inode_free(struct inode *i);   // by inode_put
+void locks_show(struct strbuf *out);      // /proc/locks
 // --- inotify hooks (inotify.c) ---
 void fsnotify(struct inode *i, struct dentry *d, uint32_t mask, const char *name, uint32_t cookie);

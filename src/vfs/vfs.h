@@ -10,6 +10,12 @@
 // entry of that directory; sb->rename_lock (RANK_RENAME) for cross-directory renames; inode->lock
 // (RANK_INODE) guards attributes and data of a file. dentry name/parent: stable under dir->lock of
 // the parent, or by dentry_lock (a spinlock in dcache.c). Mount tree: mount_lock (RANK_MOUNT).
+// Who locks what around inode_ops: the VFS holds dir->lock for lookup, create, mkdir, mknod,
+// symlink, link, unlink, rmdir, rename (both) and tmpfile, and also the lock of a directory that
+// is being removed or replaced (rmdir, rename target; nested); file inodes are not locked there, so
+// link, unlink and rename take target->lock themselves to change nlink. It holds i->lock for
+// setattr, setxattr and removexattr. getattr, readlink, permission, getxattr, listxattr: no lock.
+// file_ops take i->lock themselves, but see file_ops.lock_writes.
 #pragma once
 #include "abi/uaddr.h"
 #include "base/htab.h"
@@ -73,6 +79,8 @@ struct inode {
     int32_t writers;             // [A] open-for-write count; negative: denied (being executed)
     void *sock;                  // [lock] bound AF_UNIX socket (struct unix_sock), weak
     void *fifo;                  // [lock] struct pipe of an open FIFO, ref held by its openers
+    bool dead;                   // [lock] directory that was removed: nothing can be made in it
+    bool linkable;               // [lock] made by O_TMPFILE without O_EXCL: link() may revive it
 };
 
 struct dentry {
@@ -85,6 +93,7 @@ struct dentry {
     struct list child, children; // siblings under parent; children
     uint32_t mounted;       // [mount_lock] number of mounts on top
     bool unhashed;          // removed or never entered
+    bool pinned;            // stays cached without users (dentry_add_child)
     uint64_t revalidate_at; // file system's
     void *fsdata;           // file system's, freed by super_ops.d_release
     uint16_t namelen;
@@ -113,6 +122,9 @@ struct inode_ops {
     int (*rmdir)(struct inode *dir, struct dentry *d);
     int (*rename)(struct inode *odir, struct dentry *od, struct inode *ndir, struct dentry *nd,
                   unsigned flags); // RENAME_NOREPLACE handled by the VFS; EXCHANGE passed on
+    // O_TMPFILE: instantiates d, which is unhashed, with an inode of nlink 0.
+    int (*tmpfile)(struct inode *dir, struct dentry *d, uint32_t mode,
+                   const struct cred *c);                              // default: -EOPNOTSUPP
     int (*readlink)(struct inode *i, struct strbuf *out);              // default: -EINVAL
     // Magic links (/proc/PID/fd/N, exe, cwd, root): fills *out.       default: use readlink
     int (*get_link)(struct dentry *d, struct path *out);
@@ -144,6 +156,8 @@ struct super {
     struct mutex rename_lock;
     uint64_t dev;                  // [C] st_dev
     uint64_t magic;                // [C] f_type
+    uint32_t flags;                // [A] MS_RDONLY
+    uint64_t maxbytes;             // [C] largest file; default INT64_MAX
     bool nocache_negative;         // negative dentries are not kept
     bool nocache;                  // dentries are not kept at all (procfs pid dirs)
     char *source;                  // owned, for mountinfo
@@ -182,7 +196,8 @@ void dentry_unhash(struct dentry *d);              // drop from the cache: next 
 MUST_CHECK int dentry_lookup_locked(struct dentry *dir, const char *name, size_t n,
                                     struct dentry **out);
 void dcache_shrink(struct super *sb, size_t keep); // drop unused dentries
-// For pseudo file systems: a positive child under dir, without going through ops.
+// For pseudo file systems: a positive child under dir, without going through ops. Takes the inode
+// ref; stays until dentry_unhash() even when nobody uses it. *out (may be null) gets a reference.
 MUST_CHECK int dentry_add_child(struct dentry *dir, const char *name, struct inode *i,
                                 struct dentry **out);
 
@@ -212,13 +227,24 @@ MUST_CHECK int mntns_new(struct mount *root, struct mntns **out);
 struct mntns *mntns_get(struct mntns *);
 void mntns_put(struct mntns *);
 MUST_CHECK int mount_attach(struct mount *m, const struct path *at);
-bool mount_readonly(const struct mount *m); // mount or superblock
+bool mount_readonly(const struct mount *m); // mount or superblock; null: no
+// CLONE_NEWNS / unshare: a copy of fs whose namespace is a copy of fs->ns, cwd and root moved over.
+MUST_CHECK int fs_context_copy_ns(struct fs_context *fs, struct fs_context **out);
+// A superblock of a type by name, mounted at target (MS_* flags, with MS_BIND, MS_REMOUNT, MS_MOVE
+// and propagation changes as mount(2)). No capability check.
+MUST_CHECK int vfs_mount(const struct lookup_ctx *c, const char *source, const char *target,
+                         const char *type, uint32_t flags, const char *options);
+int vfs_umount(const struct lookup_ctx *c, const char *target, int flags);
+int vfs_pivot_root(const struct lookup_ctx *c, const char *new_root, const char *put_old);
+void mount_set_flags(struct mount *m, uint32_t flags); // MS_RDONLY|NOSUID|NODEV|NOEXEC|...
 void mounts_show(struct mntns *ns, const struct path *root, struct strbuf *out, bool mountinfo);
 
-static inline struct path path_get(struct path p)
+static inline struct path path_get(struct path p) // mnt may be null (anonymous files)
 {
-    mount_get(p.mnt);
-    dentry_get(p.dentry);
+    if (p.mnt)
+        mount_get(p.mnt);
+    if (p.dentry)
+        dentry_get(p.dentry);
     return p;
 }
 static inline void path_put(struct path p)
@@ -273,3 +299,30 @@ MUST_CHECK int vfs_mknod(const struct lookup_ctx *c, int dirfd, const char *name
                          uint64_t rdev);
 int vfs_getattr(const struct path *p, struct kstat *st);
 int vfs_setattr(const struct path *p, struct iattr *a, const struct cred *c); // checks ownership
+MUST_CHECK int vfs_symlink(const struct lookup_ctx *c, const char *target, int dirfd,
+                           const char *name);
+MUST_CHECK int vfs_link(const struct lookup_ctx *c, int olddirfd, const char *oldname, int newdirfd,
+                        const char *newname, unsigned lookup_flags);
+MUST_CHECK int vfs_unlink(const struct lookup_ctx *c, int dirfd, const char *name);
+MUST_CHECK int vfs_rmdir(const struct lookup_ctx *c, int dirfd, const char *name);
+MUST_CHECK int vfs_rename(const struct lookup_ctx *c, int odirfd, const char *oname, int ndirfd,
+                          const char *nname, unsigned flags);
+MUST_CHECK int vfs_readlink(struct dentry *d, struct strbuf *out); // the text, also of magic links
+// For AF_UNIX bind: makes a socket inode; *out gets its path. -EADDRINUSE when the name exists.
+MUST_CHECK int vfs_bind_socket(const struct lookup_ctx *c, const char *name, uint32_t mode,
+                               struct path *out);
+// The same on dentries, for file systems over others (overlay): locks, may-checks with c and
+// instantiation as the path calls do. vfs_lookup_child: under dir; may be negative.
+MUST_CHECK int vfs_lookup_child(struct dentry *dir, const char *name, size_t n, struct dentry **out);
+// Writers and executors of a file exclude each other: -ETXTBSY.
+MUST_CHECK int inode_get_write(struct inode *i);
+void inode_put_write(struct inode *i);
+MUST_CHECK int inode_deny_write(struct inode *i);
+void inode_allow_write(struct inode *i);
+// Upcalls into higher layers, set by constructors; each may be null.
+struct vfs_hooks {
+    uint64_t (*fsize_limit)(void);   // RLIMIT_FSIZE of the calling task
+    void (*fsize_exceeded)(void);    // sends SIGXFSZ
+    int (*current_tgid)(void);       // for /proc/locks
+};
+extern struct vfs_hooks vfs_hooks;
