@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the sandbox is as a machine: told truthfully in /proc, /sys, sysinfo and affinity masks.
+// Set once at boot, before the first guest instruction; constant afterwards.
+#pragma once
+#include "base/attr.h"
+
+struct machine {
+    int ncpus;           // CPUs that guests see (affinity and quota of the sandbox)
+    uint64_t mem_total;  // bytes: the container's limit, or the host's memory
+    uint64_t tasks_max;  // pids limit
+    uint64_t boot_realtime_ns;
+};
+extern struct machine machine;
