@@ -11,3 +11,9 @@ struct machine {
     uint64_t boot_realtime_ns;
 };
 extern struct machine machine;
+
+// What uname(2) and /proc/version say.
+#define UTS_SYSNAME "Linux"
+#define UTS_RELEASE "6.12.0-nacre"
+#define UTS_VERSION "#1 SMP PREEMPT_DYNAMIC"
+#define UTS_MACHINE "x86_64"
