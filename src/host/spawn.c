@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// clone3, id maps, exec by descriptor: see spawn.h.
+#include "host/spawn.h"
+#include "host/raw.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+pid_t spawn_clone(uint64_t flags, int *pidfd)
+{
+    struct clone_args a = {
+        .flags = flags | CLONE_PIDFD,
+        .pidfd = (uint64_t)(uintptr_t)pidfd,
+        .exit_signal = SIGCHLD,
+    };
+    return (pid_t)host_call(__NR_clone3, &a, sizeof(a));
+}
+
+static int proc_write(pid_t pid, const char *name, const char *text)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+    long fd = host_call(__NR_openat, AT_FDCWD, path, O_WRONLY | O_CLOEXEC, 0);
+    if (fd < 0)
+        return (int)fd;
+    long r = host_call(__NR_write, fd, text, strlen(text));
+    host_call(__NR_close, fd);
+    return r < 0 ? (int)r : 0;
+}
+
+int spawn_map_ids(pid_t pid, uid_t uid, gid_t gid, bool deny_setgroups)
+{
+    char text[48];
+    snprintf(text, sizeof(text), "0 %u 1\n", uid);
+    int err = proc_write(pid, "uid_map", text);
+    if (err)
+        return err;
+    if (deny_setgroups && (err = proc_write(pid, "setgroups", "deny")) != 0)
+        return err;
+    snprintf(text, sizeof(text), "0 %u 1\n", gid);
+    return proc_write(pid, "gid_map", text);
+}
+
+int spawn_exec(int exefd, const char *const *argv)
+{
+    static const char *const none[] = {nullptr};
+    return (int)host_call(__NR_execveat, exefd, "", argv, none, AT_EMPTY_PATH);
+}
