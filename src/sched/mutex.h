@@ -11,8 +11,6 @@ enum lock_rank : int {
     RANK_NONE = 0,      // unranked: leaf locks of tests
     RANK_FPOS = 5,      // position of an open file: held across its read, write, readdir
     RANK_CGROUP = 10,
-    RANK_TASKLIST = 20, // pid tables, process tree
-    RANK_GROUP = 30,    // thread group, signal handlers, session
     RANK_RENAME = 40,   // cross-directory rename, per superblock
     RANK_MOUNT = 50,    // mount tree
     RANK_DIR = 60,      // directory inode (ancestor first)
@@ -23,6 +21,8 @@ enum lock_rank : int {
     RANK_SOCKET = 110,
     RANK_PIPE = 120,
     RANK_TTY = 130,
+    RANK_TASKLIST = 140,// pid tables, process tree: taken under a directory lock by /proc look-ups
+    RANK_GROUP = 145,   // thread group
     RANK_MM = 150,      // VMA tree: may be held across memory calls of the stub
     RANK_FUTEX = 160,
     RANK_GOFER = 170,   // 9P client: fid tables
