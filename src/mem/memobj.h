@@ -15,6 +15,10 @@ struct memobj_ops {
     // approximated by the path at open time.
     void (*describe)(struct memobj *o, uint64_t *dev, uint64_t *ino, struct strbuf *path);
     void (*release)(struct memobj *o);
+    // MADV_REMOVE: the bytes become zero and their memory is freed.     default: -EOPNOTSUPP
+    int (*punch)(struct memobj *o, uint64_t off, uint64_t len);
+    // msync(MS_SYNC): to stable storage.                                default: nothing to do
+    int (*sync)(struct memobj *o);
 };
 struct memobj {
     const struct memobj_ops *ops; // [C]

@@ -33,7 +33,28 @@ struct mm {
     void *exe_file;             // [lock] struct file *, ref held; owned by the exec code
     bool dumpable;              // [lock]
     uint64_t membarrier_state;
+    const struct mm_exe_ops *exe_ops; // [C after exec] with exe_file
+    uint64_t task_size;         // [C]
+    uint64_t vdso_start, vdso_end; // [C] incl. vvar; readable by the kernel even above task_size
+    bool legacy_layout;         // [C after exec] bottom-up placement (ADDR_COMPAT_LAYOUT)
+    uint32_t def_flags;         // [lock] VMA_LOCKED... of mlockall(MCL_FUTURE)
+    uint64_t reserve_end;       // [lock] end of the stack's hidden reservation; 0: none
+    struct mm_limits lim;       // [lock] as last seen, for calls that are not given them
+    uint64_t retry_addr;        // [lock] fault that was retried, and how often in a row
+    unsigned retry_n;
 };
+// What fork and the last mm_put do with exe_file, which is above this layer.
+struct mm_exe_ops {
+    void (*get)(void *exe_file);
+    void (*put)(void *exe_file);
+};
+// Start-up, before the first mm_new.
+void mm_use_platform(const struct platform_ops *ops);
+const struct platform_ops *mm_platform(void);
+void mm_set_total_memory(uint64_t bytes); // what overcommit is measured against
+// Resident and shared pages of a host process (asked of the supervisor); without it statm and
+// smaps give upper bounds.
+void mm_set_rss_source(int (*fn)(int host_pid, uint64_t *resident, uint64_t *shared));
 // A fresh address space with one context (zygote). *ctx belongs to the caller.
 MUST_CHECK int mm_new(struct mm **mm, struct pcontext **ctx);
 // [ctx] fork: copies VMAs (MADV_DONTFORK/WIPEONFORK honoured) and makes the child's context.
@@ -70,3 +91,20 @@ void mm_show_maps(struct mm *mm, struct strbuf *out, bool smaps);
 void mm_statm(struct mm *mm, uint64_t pages[7]);
 // Is addr in a MAP_SHARED mapping (for futex keys): the object and offset, or null for private.
 struct memobj *mm_shared_object(struct mm *mm, uint64_t addr, uint64_t *off); // ref taken
+
+// --- for exec ---
+// [ctx] The initial stack: [top - size, top) visible, reserved down to `reserve` bytes.
+MUST_CHECK int mm_map_stack(struct mm *mm, struct pcontext *ctx, uint64_t top, uint64_t size,
+                            uint64_t reserve, int prot);
+// A free place for len bytes, as mmap without a hint would choose (len a multiple of PAGE_SIZE).
+MUST_CHECK int mm_find_gap(struct mm *mm, uint64_t len, uint64_t align, uint64_t *addr);
+// The stack has been seen at sp: maps shows it from there. Cheap; call with the registers at hand.
+void mm_note_stack(struct mm *mm, uint64_t sp);
+// --- further calls ---
+constexpr int MM_MAX_MAP_COUNT = 65530;
+constexpr uint64_t MM_MIN_ADDR = 65536;
+int mm_mlock2(struct mm *mm, uint64_t addr, uint64_t len, bool onfault, const struct mm_limits *lim);
+int mm_mlockall(struct mm *mm, int flags, const struct mm_limits *lim); // flags 0: munlockall
+int mm_set_anon_name(struct mm *mm, uint64_t addr, uint64_t len, const char *name); // null: none
+// Is [addr, addr+len) mapped without holes.
+bool mm_range_mapped(struct mm *mm, uint64_t addr, uint64_t len);
