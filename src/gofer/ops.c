@@ -227,7 +227,7 @@ static int open_node(struct server *s, struct node *n, struct fid *f, uint32_t f
             return err;
         }
     }
-    if (s->ext && n->type == S_IFREG && n->root->donate) {
+    if (s->ext && n->type == S_IFREG && n->root->donate && !(flags & NP_OPEN_NODONATE)) {
         s->donated = fd;
         *donated = true;
     } else if (f) {

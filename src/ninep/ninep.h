@@ -27,6 +27,8 @@ enum : uint32_t { // Tsetattr.valid
     NP_SET_MODE = 1, NP_SET_UID = 2, NP_SET_GID = 4, NP_SET_SIZE = 8, NP_SET_ATIME = 16,
     NP_SET_MTIME = 32, NP_SET_CTIME = 64, NP_SET_ATIME_SET = 128, NP_SET_MTIME_SET = 256,
 };
+// Twalkopen.flags, beside the O_* of Linux: open on the server even where descriptors are donated.
+constexpr uint32_t NP_OPEN_NODONATE = 1u << 31;
 constexpr uint64_t NP_GETATTR_BASIC = 0x7ff;
 constexpr uint64_t NP_GETATTR_BTIME = 0x800;
 

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+// 9P client below the file system: requests and replies (client.c), one function per operation with
+// a fall-back for servers that speak plain 9P2000.L (rpc.c). Every function here may sleep, except
+// c9_clunk.
+#pragma once
+#include "base/ref.h"
+#include "fs/gofer/gofer_fs.h"
+#include "ninep/ninep.h"
+#include "sched/fiber.h"
+#include "sched/waitq.h"
+#include <sys/stat.h>
+
+constexpr size_t C9_TAGS = 256;
+constexpr size_t C9_INLINE = 640;
+
+// Where a reply goes: `inl`, or the caller's buffer, or (when larger than both) an allocated one.
+struct c9_reply {
+    struct np_msg m;   // views into the buffer
+    uint8_t *buf;      // caller's; null: inl
+    size_t cap;
+    int fd;            // donated, checked; -1. The caller closes or keeps it
+    // --- client.c's ---
+    uint8_t *heap;     // owned
+    size_t len;
+    bool done, failed; // [c->lock]
+    struct fiber *fiber;
+    uint8_t inl[C9_INLINE];
+};
+struct gofer_client {
+    struct ref ref;
+    int fd;                     // [C] owned
+    struct hostpoll poll;
+    bool polled;
+    uint32_t msize;             // [C after new]
+    bool ext;                   // [C after new] the server knows our extensions
+    bool dead;                  // [A] connection lost or server out of bounds
+    struct spinlock lock;
+    struct c9_reply *calls[C9_TAGS + 1]; // [lock] by tag; the last one is NP_NOTAG's
+    uint64_t tags[C9_TAGS / 64];         // [lock] in use
+    uint32_t clunking[C9_TAGS];          // [lock] fid of an unattended Tclunk, else NP_NOFID
+    uint32_t *free_fids;                 // [lock] owned: released numbers
+    size_t nfree, free_cap;              // [lock]
+    uint32_t next_fid;                   // [lock]
+    uint32_t *clunk_queue;               // [lock] owned
+    size_t nclunk, clunk_cap;            // [lock]
+    struct waitq tag_wait, send_wait;
+    uint32_t send_gen;                   // [A] counts EPOLLOUT events
+    struct spinlock rx_lock;
+    bool rx_again;                       // [A]
+    uint8_t *rx;                         // [rx_lock] owned, NP_MSIZE_DEFAULT
+    // --- fids and descriptors of cached inodes: inode.c, fds.c ---
+    struct spinlock inode_lock;
+    struct list idle_fids;               // [inode_lock] struct gofer_inode.fid_lru
+    size_t nfids;                        // [inode_lock] held by inodes
+    struct list idle_fds;                // [inode_lock] struct gofer_fds.lru
+    size_t nfds;                         // [inode_lock] donated descriptors held
+    struct list prefetch_lru;            // [inode_lock] struct prefetch.lru
+    size_t nprefetch;                    // [inode_lock] entries
+};
+
+// Sends t (tag is set here) and waits. 0 with r->m decoded and of the right type, or -errno. `data`
+// (may be null) replaces the encoder's payload copy. After 0, c9_done() frees the buffer.
+MUST_CHECK int c9_call(struct gofer_client *c, struct np_msg *t, struct c9_reply *r);
+void c9_reply_init(struct c9_reply *r);
+void c9_done(struct c9_reply *r);
+void c9_close_fd(int fd);
+uint32_t c9_fid_new(struct gofer_client *c); // NP_NOFID: none left
+// Gives the fid back, without waiting.
+void c9_clunk(struct gofer_client *c, uint32_t fid);
+void c9_fid_unused(struct gofer_client *c, uint32_t fid); // was never made on the server
+
+struct c9_node {
+    struct np_qid qid;
+    struct np_attr attr;
+};
+struct c9_setattr {
+    uint32_t valid, mode, uid, gid;
+    uint64_t size, atime_sec, atime_nsec, mtime_sec, mtime_nsec;
+};
+struct c9_new { // what to make
+    struct span name, target;
+    uint32_t mode, uid, gid;
+    uint64_t rdev;
+};
+// On failure, or when not all names were found, a newfid has been disposed of.
+int c9_attach(struct gofer_client *c, uint32_t fid, const char *aname);
+// Walks; *found counts the names that exist, *last is the last of them. newfid is made (unless
+// NP_NOFID) when all exist. No names: attributes of fid.
+int c9_walk(struct gofer_client *c, uint32_t fid, uint32_t newfid, const struct np_names *names,
+            size_t *found, struct c9_node *last);
+// The same, then opens: *fd is a donated descriptor, or -1 and newfid is open on the server. When
+// the open fails the error is returned and newfid is not made.
+int c9_open(struct gofer_client *c, uint32_t fid, uint32_t newfid, uint32_t flags,
+            const struct np_names *names, size_t *found, struct c9_node *last, int *fd);
+// A new file. newfid (may be NP_NOFID) is made; *fd donated or -1 (then newfid is open).
+int c9_create(struct gofer_client *c, uint32_t dfid, uint32_t newfid, const struct c9_new *n,
+              uint32_t flags, struct c9_node *out, int *fd);
+int c9_make(struct gofer_client *c, uint32_t dfid, const struct c9_new *n, struct c9_node *out);
+int c9_setattr(struct gofer_client *c, uint32_t fid, const struct c9_setattr *a, struct c9_node *out);
+int c9_readlink(struct gofer_client *c, uint32_t fid, struct strbuf *out);
+int c9_link(struct gofer_client *c, uint32_t dfid, uint32_t fid, struct span name);
+int c9_unlink(struct gofer_client *c, uint32_t dfid, struct span name, bool dir);
+int c9_rename(struct gofer_client *c, uint32_t odfid, struct span oname, uint32_t ndfid,
+              struct span nname, unsigned flags);
+// Reads entries into r->buf (set by the caller); *entries views it. *plus: with attributes.
+int c9_readdir(struct gofer_client *c, uint32_t fid, uint64_t off, struct c9_reply *r,
+               struct span *entries, bool *plus);
+long c9_read(struct gofer_client *c, uint32_t fid, void *buf, size_t n, uint64_t off);
+long c9_write(struct gofer_client *c, uint32_t fid, const void *buf, size_t n, uint64_t off);
+int c9_fsync(struct gofer_client *c, uint32_t fid, bool datasync);
+int c9_allocate(struct gofer_client *c, uint32_t fid, int mode, uint64_t off, uint64_t len);
+int c9_statfs(struct gofer_client *c, uint32_t fid, struct np_rstatfs *out);
+// name empty: the list. Length; with n == 0 only the length. -ERANGE.
+long c9_xattr_get(struct gofer_client *c, uint32_t fid, const char *name, void *buf, size_t n);
+int c9_xattr_set(struct gofer_client *c, uint32_t fid, const char *name, const void *buf, size_t n,
+                 int flags, bool remove);
+bool c9_node_ok(const struct c9_node *n); // believable: type, size, times
