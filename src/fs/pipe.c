@@ -192,7 +192,7 @@ static long pipe_read(struct file *f, struct uio *u, int64_t *pos)
     mutex_unlock(&p->lock);
     if (more && waitq_active(&p->rd))
         waitq_wake(&p->rd, POLLIN | POLLRDNORM);
-    if (ret > 0 && f->inode->fifo)
+    if (ret > 0 && f->path.mnt)
         inode_touch(f->inode, IATTR_ATIME);
     return ret;
 }
@@ -293,7 +293,7 @@ static long pipe_write(struct file *f, struct uio *u, int64_t *pos)
     // Linux signals also when part of the data went before the last reader left.
     if (ret == -EPIPE || (broken && u->resid))
         pipe_sigpipe();
-    if (ret > 0 && f->inode->fifo)
+    if (ret > 0 && f->path.mnt)
         inode_touch(f->inode, IATTR_MTIME | IATTR_CTIME);
     return ret;
 }
@@ -482,6 +482,7 @@ int pipe_create(int flags, const struct cred *c, struct file **r, struct file **
     p->readers = 1; // from here on the read end's release undoes everything
     err = file_new_on_inode(&pipe_fops, i, name, O_WRONLY | (flags & (O_NONBLOCK | O_DIRECT)), p, c, w);
     inode_put(i); // the files hold it
+    i->fifo = p;  // for opens of /proc/PID/fd/N
     if (err) {
         file_put(*r);
         *r = nullptr;

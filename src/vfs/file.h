@@ -50,6 +50,9 @@ struct file_ops {
     // that keep i->size true; write must not take the lock. Without it O_APPEND positions come from
     // i->size read without the lock, and write does what it needs itself.
     bool lock_writes;
+    // Device and FIFO inodes whose inode->fops are these are opened by ops->open (host terminals,
+    // pts slaves), not through the tables of vfs/special.h.
+    bool own_open;
 };
 
 struct file {

@@ -45,6 +45,10 @@ static int chrdev_open(struct inode *i, struct file *f)
 
 int vfs_open_special(struct inode *i, struct file *f)
 {
+    if (i->fops && i->fops->own_open) {
+        f->ops = i->fops;
+        return i->fops->open ? i->fops->open(f) : 0;
+    }
     if (S_ISFIFO(i->mode))
         return fifo_fn ? fifo_fn(i, f) : -ENXIO;
     if (S_ISCHR(i->mode))
