@@ -38,6 +38,8 @@ struct uio;
 struct memobj;
 struct fs_type;
 struct poll_table;
+struct fs_context;
+struct lookup_ctx;
 struct file_locks;   // POSIX, OFD and flock locks of an inode: vfs/lock.c
 struct inotify_marks;
 
