@@ -105,6 +105,7 @@ struct fdtab; // opaque
 MUST_CHECK struct fdtab *fdtab_new(void);
 MUST_CHECK struct fdtab *fdtab_dup(struct fdtab *t, uint32_t upto); // copies [0, upto)
 struct fdtab *fdtab_get(struct fdtab *t);
+bool fdtab_shared(const struct fdtab *t); // more than one reference
 void fdtab_put(struct fdtab *t, void *owner); // last: closes all (owner for POSIX locks)
 struct file *fd_get(struct fdtab *t, int fd); // ref taken; null: EBADF
 struct file *fd_get_any(struct fdtab *t, int fd); // also O_PATH files (fd_get refuses them)
