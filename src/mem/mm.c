@@ -336,6 +336,17 @@ bool mm_range_mapped(struct mm *mm, uint64_t addr, uint64_t len)
     return ok;
 }
 
+bool mm_range_free(struct mm *mm, uint64_t addr, uint64_t len)
+{
+    uint64_t end;
+    if (ckd_add(&end, addr, len))
+        return false;
+    mutex_lock(&mm->lock);
+    bool ok = !vma_intersect(mm->vmas, addr, end);
+    mutex_unlock(&mm->lock);
+    return ok;
+}
+
 struct memobj *mm_shared_object(struct mm *mm, uint64_t addr, uint64_t *off)
 {
     struct memobj *o = nullptr;

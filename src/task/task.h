@@ -289,6 +289,10 @@ struct clone_args_k {
 long task_clone(struct task *parent, const struct clone_args_k *a); // child's tid in parent's ns
 [[noreturn]] void task_exit(struct task *t, int status);            // this thread; wait-status form
 void task_exit_group(struct task *t, int status); // marks the group; the caller exits in the loop
+// The file to execute, by name: a regular file with an x bit for t, not on a noexec mount, opened by
+// the kernel in its own name (x without r is enough). -EACCES, -ELOOP, -ENOENT...
+MUST_CHECK int exec_open(struct task *t, int dirfd, const char *name, unsigned lookup_flags,
+                         struct file **out);
 // execve: on success the new image's registers are in t->regs. argv/envp already copied in.
 int task_exec(struct task *t, struct file *exe, const char *filename, struct strbuf *argv,
               int argc, struct strbuf *envp, int envc);
