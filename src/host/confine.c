@@ -150,25 +150,50 @@ int confine_private_tmpfs(uint64_t size, int *dirfd)
     return 0;
 }
 
-int confine_empty_root(void)
+int confine_private_mounts(void)
 {
     struct mount_attr priv = {.propagation = 1 << 18 /* MS_PRIVATE */};
-    long r = host_call(__NR_mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &priv, sizeof(priv));
-    if (r < 0)
-        return (int)r;
+    return (int)host_call(__NR_mount_setattr, AT_FDCWD, "/", AT_RECURSIVE, &priv, sizeof(priv));
+}
+
+int confine_empty_mount(int *dirfd)
+{
     int fd = tmpfs_detached("4096", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
                                         MOUNT_ATTR_NOEXEC);
     if (fd < 0)
         return fd;
-    r = host_call(__NR_move_mount, fd, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH);
-    if (r >= 0)
-        r = host_call(__NR_fchdir, fd);
+    *dirfd = fd;
+    return 0;
+}
+
+int confine_attach_root(int dirfd)
+{
+    return (int)host_call(__NR_move_mount, dirfd, "", AT_FDCWD, "/", MOVE_MOUNT_F_EMPTY_PATH);
+}
+
+int confine_pivot(int dirfd, bool readonly)
+{
+    struct mount_attr ro = {.attr_set = MOUNT_ATTR_RDONLY};
+    long r = host_call(__NR_fchdir, dirfd);
     if (r >= 0)
         r = host_call(__NR_pivot_root, ".", ".");
     if (r >= 0)
         r = host_call(__NR_umount2, ".", MNT_DETACH_FLAG);
     if (r >= 0)
         r = host_call(__NR_chdir, "/");
-    host_call(__NR_close, fd);
+    if (r >= 0 && readonly)
+        r = host_call(__NR_mount_setattr, AT_FDCWD, "/", 0, &ro, sizeof(ro));
     return (int)r;
+}
+
+int confine_empty_root(void)
+{
+    int fd, err = confine_private_mounts();
+    if (err || (err = confine_empty_mount(&fd)))
+        return err;
+    err = confine_attach_root(fd);
+    if (!err)
+        err = confine_pivot(fd, false);
+    host_call(__NR_close, fd);
+    return err;
 }

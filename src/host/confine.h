@@ -25,5 +25,12 @@ MUST_CHECK int confine_rlimits(uint64_t nofile);
 // Makes every mount private, puts an empty read-only tmpfs in place of the root and drops the old
 // one; the working directory is "/".
 MUST_CHECK int confine_empty_root(void);
+// The parts of it. A read-only tmpfs with nothing in it, attached nowhere.
+MUST_CHECK int confine_empty_mount(int *dirfd);
+MUST_CHECK int confine_private_mounts(void);
+// Mounts the detached mount `dirfd` over the root; names still resolve in the old tree.
+MUST_CHECK int confine_attach_root(int dirfd);
+// Makes it the root and drops the old tree; working directory "/".
+MUST_CHECK int confine_pivot(int dirfd, bool readonly);
 // A mount of its own attached nowhere: 0700, nosuid, nodev, at most `size` bytes. The directory.
 MUST_CHECK int confine_private_tmpfs(uint64_t size, int *dirfd);

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// What Sentry and Gofer share in their first steps: the configuration, messages to the supervisor.
+#include "base/slab.h"
+#include "cmd/launch.h"
+#include "host/fdpass.h"
+#include "host/raw.h"
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+
+static void wire_root(struct wire *w, struct boot_root *r)
+{
+    wire_str(w, &r->path);
+    wire_bool(w, &r->readonly);
+    wire_bool(w, &r->is_file);
+    wire_bool(w, &r->shared);
+    if (!w->bad && !r->path)
+        w->bad = true;
+}
+
+void wire_boot_config(struct wire *w, struct boot_config *c)
+{
+    if (!w->writing && !(c->spec = spec_new()))
+        w->bad = true;
+    if (w->bad)
+        return;
+    wire_spec(w, c->spec);
+    size_t n = wire_array(w, &c->nroots, (void **)&c->roots, sizeof(*c->roots));
+    for (size_t i = 0; i < n; i++)
+        wire_root(w, &c->roots[i]);
+    wire_str(w, &c->platform);
+    wire_u32(w, &c->ncpus);
+    wire_u64(w, &c->mem_total);
+    wire_u64(w, &c->tmpfs_size);
+    wire_u32(w, &c->log_format);
+    wire_u32(w, &c->log_level);
+    wire_bool(w, &c->debug);
+    wire_bool(w, &c->strace);
+    wire_str(w, &c->strace_list);
+    wire_bool(w, &c->make_mountpoints);
+    wire_bool(w, &c->privileged);
+    wire_bool(w, &c->find_program);
+    wire_u32(w, &c->gofer_uid);
+    wire_u32(w, &c->gofer_gid);
+    wire_u64(w, &c->t0);
+    if (!w->bad && (c->nroots == 0 || !c->platform || c->ncpus == 0 || c->log_format > LOG_JSON ||
+                    c->log_level > LOG_DEBUG))
+        w->bad = true;
+    if (!w->writing && !span_ok(&w->in))
+        w->bad = true;
+}
+
+static void *read_config_bytes(size_t *n)
+{
+    struct stat st;
+    constexpr int seals = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+    if (host_call(__NR_fcntl, BOOT_FD_CONFIG, F_GET_SEALS) != seals ||
+        host_call(__NR_fstat, BOOT_FD_CONFIG, &st) < 0 || st.st_size <= 0 ||
+        st.st_size > (64 << 20))
+        return nullptr;
+    *n = (size_t)st.st_size;
+    uint8_t *buf = mem_alloc(*n);
+    for (size_t done = 0; buf && done < *n;) {
+        long r = host_call(__NR_pread64, BOOT_FD_CONFIG, buf + done, *n - done, done);
+        if (r <= 0) {
+            mem_free(buf);
+            return nullptr;
+        }
+        done += (size_t)r;
+    }
+    return buf;
+}
+
+struct boot_config *boot_config_read(void)
+{
+    size_t n = 0;
+    struct boot_config *c = mem_alloc(sizeof(*c));
+    void *bytes = c ? read_config_bytes(&n) : nullptr;
+    if (!bytes)
+        boot_fail(1, "no configuration: this command is started by nacre itself");
+    struct wire w = {.in = span_of(bytes, n)};
+    wire_boot_config(&w, c);
+    if (w.bad || w.in.n != 0)
+        boot_fail(1, "malformed configuration");
+    mem_free(bytes);
+    host_call(__NR_close, BOOT_FD_CONFIG);
+    return c;
+}
+
+void ctl_send(enum ctl_kind kind, int value, const char *text)
+{
+    struct ctl_msg m = {.kind = kind, .value = value};
+    snprintf(m.text, sizeof(m.text), "%s", text ? text : "");
+    if (fd_send(BOOT_FD_CONTROL, &m, sizeof(m), nullptr, 0, MSG_DONTWAIT) < 0)
+        return;
+}
+
+void boot_fail(int exit_status, const char *fmt, ...)
+{
+    char text[1024];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    ctl_send(CTL_FAILED, exit_status, text);
+    for (;;)
+        host_call(__NR_exit_group, 1);
+}
+
+void boot_stage(const struct boot_config *c, const char *what)
+{
+    struct timespec ts;
+    if (!c->debug)
+        return;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    uint64_t us = ((uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec - c->t0) / 1000;
+    log_info("stage %s: %llu us", what, (unsigned long long)us);
+}

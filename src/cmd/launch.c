@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+// Starts the processes of a sandbox. Everything that the children need is made here, while we still
+// are what the user started: sockets, the sealed configuration, ids, descriptors. Then this process
+// becomes the supervisor (cmd/supervise.c).
+#include "cmd/launch.h"
+#include "cmd/supervise.h"
+#include "base/slab.h"
+#include "host/confine.h"
+#include "host/fdpass.h"
+#include "host/raw.h"
+#include "host/spawn.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/close_range.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+struct child {
+    const char *name;         // "boot", "gofer"
+    uint64_t namespaces;
+    bool map_ids;
+    uid_t uid;                // host ids behind 0 in its user namespace
+    gid_t gid;
+    int fds[BOOT_FD_END - 3]; // by enum boot_fd - 3; -1 absent
+    int control[2];           // ours, theirs
+    pid_t pid;
+    int pidfd;
+};
+struct launch {
+    struct boot_config *cfg;
+    const struct launch_options *o;
+    int exe;
+    bool privileged;
+    struct child sentry, gofer;
+};
+
+static int sealed_config(struct boot_config *cfg, struct err *e)
+{
+    struct wire w = {.writing = true};
+    wire_boot_config(&w, cfg);
+    if (w.bad) {
+        strbuf_free(&w.out);
+        return err_set(e, -ENOMEM, "configuration: out of memory");
+    }
+    int fd = memfd_create("config", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int err = fd < 0 ? -errno : 0;
+    for (size_t done = 0; !err && done < w.out.len;) {
+        ssize_t r = write(fd, w.out.p + done, w.out.len - done);
+        if (r < 0)
+            err = -errno;
+        else
+            done += (size_t)r;
+    }
+    strbuf_free(&w.out);
+    if (!err && fcntl(fd, F_ADD_SEALS,
+                      F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
+        err = -errno;
+    if (err) {
+        if (fd >= 0)
+            close(fd);
+        return err_errno(e, err, "configuration: memory file");
+    }
+    return fd;
+}
+
+// The log of one process: DIR/ID.NAME, --log's file, or our standard error.
+static int open_log(const struct launch *l, const char *name, struct err *e)
+{
+    char path[4096];
+    const char *file = l->o->log_file;
+    if (l->o->debug_log_dir) {
+        if ((size_t)snprintf(path, sizeof(path), "%s/%s.%s.log", l->o->debug_log_dir,
+                             l->cfg->spec->id, name) >= sizeof(path))
+            return err_set(e, -ENAMETOOLONG, "--debug-log: name too long");
+        file = path;
+    }
+    int fd = file ? open(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600)
+                  : fcntl(2, F_DUPFD_CLOEXEC, 10);
+    if (fd < 0)
+        return err_errno(e, -errno, "log file %s", file ? file : "(standard error)");
+    return fd;
+}
+
+// Between clone and exec. Single-threaded copy of the parent: reports go over the control socket.
+[[noreturn]] static void child_main(const struct launch *l, struct child *c)
+{
+    struct ctl_msg go;
+    const char *step = "start";
+    int n = 0;
+    sigset_t none;
+    sigemptyset(&none);
+    close(c->control[0]);
+    long r = fd_recv(c->control[1], &go, sizeof(go), nullptr, &n, 0);
+    if (r != sizeof(go) || go.kind != CTL_GO)
+        _exit(1);
+    int err = 0;
+    for (int s = 1; s < NSIG; s++) // handlers are reset by exec, ignored signals are not
+        signal(s, SIG_DFL);
+    sigprocmask(SIG_SETMASK, &none, nullptr);
+    setsid(); // signals of the caller's terminal are the supervisor's to forward
+    umask(0);
+    if (c->map_ids) {
+        step = "change of ids";
+        if ((l->privileged && setgroups(0, nullptr) < 0) || setresgid(0, 0, 0) < 0 ||
+            setresuid(0, 0, 0) < 0)
+            err = -errno;
+    }
+    if (!err) {
+        step = "descriptors";
+        int fds[BOOT_FD_END - 3];
+        memcpy(fds, c->fds, sizeof(fds));
+        fds[0] = c->control[1];
+        err = confine_place_fds(fds, BOOT_FD_END - 3);
+    }
+    const char *const argv[] = {"nacre", c->name, nullptr};
+    if (!err) {
+        step = "exec of our own binary";
+        err = spawn_exec(l->exe, argv);
+    }
+    // The control socket has moved to its place.
+    struct ctl_msg m = {.kind = CTL_FAILED, .value = 1};
+    snprintf(m.text, sizeof(m.text), "start of nacre %s: %s: %s", c->name, step, strerror(-err));
+    if (fd_send(strcmp(step, "change of ids") == 0 ? c->control[1] : BOOT_FD_CONTROL, &m, sizeof(m),
+                nullptr, 0, 0) < 0)
+        _exit(2);
+    _exit(1);
+}
+
+static int spawn_child(struct launch *l, struct child *c, struct err *e)
+{
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, c->control) < 0)
+        return err_errno(e, -errno, "control socket");
+    c->pid = spawn_clone(c->namespaces, &c->pidfd);
+    if (c->pid == 0)
+        child_main(l, c);
+    close(c->control[1]);
+    if (c->pid < 0)
+        return err_errno(e, c->pid, "start of nacre %s in namespaces of its own", c->name);
+    int err = c->map_ids ? spawn_map_ids(c->pid, c->uid, c->gid, !l->privileged) : 0;
+    if (err)
+        return err_errno(e, err, "id map of nacre %s", c->name);
+    struct ctl_msg go = {.kind = CTL_GO};
+    long r = fd_send(c->control[0], &go, sizeof(go), nullptr, 0, 0);
+    return r < 0 ? err_errno(e, (int)r, "nacre %s", c->name) : 0;
+}
+
+// Which of the caller's 0-2 are open; closed ones are filled so that nothing of ours lands there.
+static int guest_stdio(int out[3], struct err *e)
+{
+    for (int i = 0; i < 3; i++) {
+        out[i] = -1;
+        if (fcntl(i, F_GETFD) < 0)
+            continue;
+        out[i] = fcntl(i, F_DUPFD_CLOEXEC, 10);
+        if (out[i] < 0)
+            return err_errno(e, -errno, "standard stream %d", i);
+    }
+    for (int i = 0; i < 3; i++)
+        if (out[i] < 0 && open("/dev/null", O_RDWR | O_NOCTTY) != i)
+            return err_set(e, -EBADF, "standard stream %d: /dev/null does not open", i);
+    return 0;
+}
+
+static int prepare(struct launch *l, int stdio[3], struct err *e)
+{
+    int ninep[2];
+    l->exe = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    if (l->exe < 0)
+        return err_errno(e, -errno, "/proc/self/exe");
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ninep) < 0)
+        return err_errno(e, -errno, "socket between Sentry and Gofer");
+    int config = sealed_config(l->cfg, e);
+    if (config < 0)
+        return config;
+    int sentry_log = open_log(l, "boot", e), gofer_log = open_log(l, "gofer", e);
+    if (sentry_log < 0 || gofer_log < 0)
+        return -EIO;
+    l->sentry.fds[BOOT_FD_CONFIG - 3] = l->gofer.fds[BOOT_FD_CONFIG - 3] = config;
+    l->sentry.fds[BOOT_FD_LOG - 3] = sentry_log;
+    l->gofer.fds[BOOT_FD_LOG - 3] = gofer_log;
+    l->sentry.fds[BOOT_FD_NINEP - 3] = ninep[0];
+    l->gofer.fds[BOOT_FD_NINEP - 3] = ninep[1];
+    for (int i = 0; i < 3; i++) {
+        l->sentry.fds[BOOT_FD_STDIN - 3 + i] = stdio[i];
+        l->gofer.fds[BOOT_FD_STDIN - 3 + i] = -1;
+    }
+    return 0;
+}
+
+// Root gives each sandbox host ids that nobody else has: a range of its own far above users'. Two
+// ids for one sandbox (Sentry and stubs; Gofer), the number held by a record lock on a file that
+// all nacre commands share, so that it becomes free when we die, however we die.
+constexpr uint32_t ID_BASE = 0x70000000, ID_SLOTS = 1 << 16;
+static int allocate_ids(struct launch *l, struct err *e)
+{
+    static const char dir[] = "/run/nacre", file[] = "/run/nacre/.ids";
+    if (mkdir(dir, 0700) < 0 && errno != EEXIST)
+        return err_errno(e, -errno, "%s", dir);
+    int fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0)
+        return err_errno(e, -errno, "%s", file);
+    uint32_t start = (uint32_t)getpid() % ID_SLOTS; // spreads the ids of successive sandboxes
+    for (uint32_t i = 0; i < ID_SLOTS; i++) {
+        uint32_t slot = (start + i) % ID_SLOTS;
+        struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = slot, .l_len = 1};
+        if (fcntl(fd, F_OFD_SETLK, &fl) == 0) {
+            l->sentry.uid = l->sentry.gid = ID_BASE + 2 * slot;
+            l->cfg->gofer_uid = l->cfg->gofer_gid = ID_BASE + 2 * slot + 1;
+            return fd; // stays open as long as this process lives
+        }
+    }
+    close(fd);
+    return err_set(e, -EAGAIN, "%s: all ids for sandboxes are in use", file);
+}
+
+static void choose_namespaces(struct launch *l)
+{
+    constexpr uint64_t common =
+        CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWNET | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP;
+    l->sentry.namespaces = common | CLONE_NEWUSER | CLONE_NEWTIME;
+    l->sentry.map_ids = true;
+    // Root's Gofer works on files of any owner: ids as on the host, and four capabilities.
+    l->gofer.namespaces = common | (l->privileged ? 0 : CLONE_NEWUSER);
+    l->gofer.map_ids = !l->privileged;
+    if (!l->privileged) {
+        l->sentry.uid = l->gofer.uid = geteuid();
+        l->sentry.gid = l->gofer.gid = getegid();
+    }
+}
+
+int launch_run(struct boot_config *cfg, const struct launch_options *o, struct err *e)
+{
+    struct launch l = {
+        .cfg = cfg, .o = o, .privileged = geteuid() == 0, .exe = -1,
+        .sentry = {.name = "boot", .pid = -1, .pidfd = -1, .control = {-1, -1}},
+        .gofer = {.name = "gofer", .pid = -1, .pidfd = -1, .control = {-1, -1}},
+    };
+    int stdio[3];
+    // Nothing that the caller left open reaches a child (CVE-2024-21626).
+    if (close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
+        return err_errno(e, -errno, "close_range");
+    int err = guest_stdio(stdio, e);
+    cfg->privileged = l.privileged;
+    choose_namespaces(&l);
+    if (!err && l.privileged && (err = allocate_ids(&l, e)) > 0)
+        err = 0;
+    if (!err)
+        err = prepare(&l, stdio, e);
+    struct supervisor s = {};
+    if (!err)
+        err = supervise_signals(&s, e); // blocked before the children exist: none is lost
+    if (!err)
+        err = spawn_child(&l, &l.gofer, e);
+    if (!err)
+        err = spawn_child(&l, &l.sentry, e);
+    if (l.gofer.pid > 0)
+        s.gofer = (struct supervised){l.gofer.pid, l.gofer.pidfd, l.gofer.control[0]};
+    if (l.sentry.pid > 0)
+        s.sentry = (struct supervised){l.sentry.pid, l.sentry.pidfd, l.sentry.control[0]};
+    if (err) {
+        supervise_abort(&s);
+        return 1;
+    }
+    for (int i = 0; i < BOOT_FD_END - 3; i++) {
+        if (l.sentry.fds[i] >= 0)
+            close(l.sentry.fds[i]);
+        if (l.gofer.fds[i] >= 0 && l.gofer.fds[i] != l.sentry.fds[i])
+            close(l.gofer.fds[i]);
+    }
+    close(l.exe);
+    s.debug = o->debug;
+    return supervise_run(&s, e);
+}

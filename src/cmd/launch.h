@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// How the processes of a sandbox are started and what they say to each other. The command line
+// becomes the supervisor; Sentry ("nacre boot") and Gofer ("nacre gofer") are fresh executions of
+// the same binary, which find fixed descriptors and their configuration in a sealed memory file.
+#pragma once
+#include "base/log.h"
+#include "oci/wire.h"
+
+// Descriptors of a started process, after 0-2, which are /dev/null.
+enum boot_fd : int {
+    BOOT_FD_CONTROL = 3, // SOCK_SEQPACKET to the supervisor: struct ctl_msg
+    BOOT_FD_CONFIG,      // sealed memory file: struct boot_config
+    BOOT_FD_LOG,         // append-only; may be absent
+    BOOT_FD_NINEP,       // Gofer <-> Sentry
+    BOOT_FD_STDIN,       // Sentry only: the guest's 0-2; each may be absent
+    BOOT_FD_STDOUT,
+    BOOT_FD_STDERR,
+    BOOT_FD_END,
+};
+
+enum ctl_kind : uint32_t {
+    CTL_GO = 1,     // supervisor -> child: id maps are written
+    CTL_STARTED,    // Sentry -> supervisor: the first program is loaded
+    CTL_FAILED,     // -> supervisor: value is the exit status to use, text says why
+    CTL_EXITED,     // Sentry -> supervisor: value is the wait status of the container's init
+    CTL_SIGNAL,     // supervisor -> Sentry: value is a signal for the container's init
+    CTL_WINCH,      // supervisor -> Sentry: the terminal's size has changed
+};
+struct ctl_msg {
+    uint32_t kind;
+    int32_t value;
+    char text[1024]; // NUL-terminated
+};
+
+struct boot_root { // one root that the Gofer serves; its index is its name
+    char *path;
+    bool readonly, is_file;
+    bool shared;   // others change it too: the Sentry revalidates
+};
+struct boot_config {
+    struct spec *spec;
+    struct boot_root *roots; // [0] is the container's root
+    size_t nroots;
+    char *platform;
+    uint32_t ncpus;
+    uint64_t mem_total;      // what the guest may believe to have
+    uint64_t tmpfs_size;     // of the Sentry's private tmpfs
+    uint32_t log_format, log_level;
+    bool debug;              // filter violations are reported before they kill
+    bool strace;
+    char *strace_list;
+    bool make_mountpoints;   // missing mount points are made in the overlay
+    bool privileged;         // started by root: the Gofer works with real ids
+    bool find_program;       // args[0] is looked up in PATH by the shell's rules (always true now)
+    uint32_t gofer_uid, gofer_gid; // privileged: what the Gofer runs as
+    uint64_t t0;             // CLOCK_MONOTONIC ns at the start of the command
+};
+void wire_boot_config(struct wire *w, struct boot_config *c);
+// Reads and checks BOOT_FD_CONFIG; ends the process with a message to the supervisor if it is bad.
+struct boot_config *boot_config_read(void);
+
+// --- the side that starts (launch.c) ---
+struct launch_options {
+    const char *platform, *state_root;
+    const char *log_file, *debug_log_dir;
+    enum log_format log_format;
+    bool debug, strace;
+    const char *strace_list; // null: all
+};
+// Runs the container in the foreground until its end. The exit status for the shell, with *e filled
+// in when it is not the program's own. Takes over cfg's content as the configuration to send.
+int launch_run(struct boot_config *cfg, const struct launch_options *o, struct err *e);
+
+// --- the started side (cmd/boot.c, cmd/gofer.c) ---
+[[noreturn]] void boot_main(void);
+[[noreturn]] void gofer_boot_main(void);
+// To the supervisor, from a started process. Never blocks for long; errors are ignored (a
+// supervisor that is gone takes us with it).
+void ctl_send(enum ctl_kind kind, int value, const char *text);
+// Reports and ends this process.
+PRINTF_LIKE(2, 3) [[noreturn]] void boot_fail(int exit_status, const char *fmt, ...);
+// `--debug`: time since t0 for a stage of the start.
+void boot_stage(const struct boot_config *c, const char *what);

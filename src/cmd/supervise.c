@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// Waits, forwards signals, reports: see supervise.h.
+//
+// Ends: the Sentry reports the container's exit and ends itself; or it dies, and the kernel with it
+// kills all stubs (it is pid 1 of their namespace); or the Gofer dies, which the Sentry sees as the
+// end of its 9P socket. When the Sentry is reaped, no guest process is left; the Gofer is then
+// killed and reaped too. If we die, PDEATHSIG kills both.
+#include "cmd/supervise.h"
+#include "cmd/hostcalls.h"
+#include "cmd/launch.h"
+#include "host/confine.h"
+#include "host/fdpass.h"
+#include "host/raw.h"
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+static const int forwarded[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM,
+                                SIGWINCH};
+
+int supervise_signals(struct supervisor *s, struct err *e)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    for (size_t i = 0; i < ARRAY_LEN(forwarded); i++)
+        sigaddset(&set, forwarded[i]);
+    s->statefd = s->sentry.control = s->gofer.control = -1;
+    if (sigprocmask(SIG_BLOCK, &set, nullptr) < 0 ||
+        (s->sigfd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
+        return err_errno(e, -errno, "signalfd");
+    return 0;
+}
+
+static void kill_child(struct supervised *c)
+{
+    if (c->pid > 0)
+        host_call(__NR_pidfd_send_signal, c->pidfd, SIGKILL, 0, 0);
+}
+// Waits for the end of c; its wait status.
+static int reap(struct supervised *c)
+{
+    int status = 0;
+    while (c->pid > 0) {
+        long r = host_call(__NR_wait4, c->pid, &status, __WALL, 0);
+        if (r == c->pid || (r < 0 && r != -EINTR))
+            c->pid = 0;
+    }
+    return status;
+}
+void supervise_abort(struct supervisor *s)
+{
+    kill_child(&s->sentry);
+    kill_child(&s->gofer);
+    reap(&s->sentry);
+    reap(&s->gofer);
+}
+
+static int confine_self(bool debug, struct err *e)
+{
+    int err;
+    if ((err = confine_no_new_privs()) || (err = geteuid() == 0 ? confine_caps(0) : 0) ||
+        (err = confine_not_dumpable()) || (err = chdir("/") < 0 ? -errno : 0) ||
+        (err = hostcalls_install(TABLE_SUPERVISOR, debug, false)))
+        return err_errno(e, err, "confinement of the supervisor");
+    return 0;
+}
+
+static void forward_signals(struct supervisor *s)
+{
+    struct signalfd_siginfo si;
+    while (host_call(__NR_read, s->sigfd, &si, sizeof(si)) == sizeof(si)) {
+        struct ctl_msg m = {.kind = CTL_SIGNAL, .value = (int)si.ssi_signo};
+        if (si.ssi_signo == SIGWINCH)
+            m.kind = CTL_WINCH;
+        // A Sentry that does not read any more is not to hang us.
+        if (fd_send(s->sentry.control, &m, sizeof(m), nullptr, 0, MSG_DONTWAIT) < 0)
+            return;
+    }
+}
+
+struct outcome {
+    bool failed, exited;
+    int status;     // of CTL_FAILED: exit status; of CTL_EXITED: wait status
+    char text[1024];
+};
+// Reads one message of c. False at the end of its socket.
+static bool receive(struct supervised *c, struct outcome *o)
+{
+    struct ctl_msg m;
+    int n = 0;
+    long r = fd_recv(c->control, &m, sizeof(m), nullptr, &n, MSG_DONTWAIT);
+    if (r == -EAGAIN || r == -EINTR)
+        return true;
+    if (r != sizeof(m))
+        return false;
+    m.text[sizeof(m.text) - 1] = 0;
+    if (m.kind == CTL_FAILED && !o->failed) {
+        o->failed = true;
+        o->status = m.value;
+        memcpy(o->text, m.text, sizeof(o->text));
+    } else if (m.kind == CTL_EXITED && !o->exited) {
+        o->exited = true;
+        o->status = m.value;
+    }
+    return true;
+}
+
+static int shell_status(int wait_status)
+{
+    return WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
+}
+
+static int conclude(const struct outcome *sentry, const struct outcome *gofer, int wait_status,
+                    struct err *e)
+{
+    if (sentry->exited)
+        return shell_status(sentry->status);
+    // The Gofer's reason comes first: the Sentry only sees its socket end.
+    const struct outcome *why = gofer->failed ? gofer : sentry;
+    if (why->failed) {
+        err_set(e, -EIO, "%s", why->text);
+        return why->status & 0xff ? why->status & 0xff : 1;
+    }
+    int status = shell_status(wait_status);
+    if (WIFSIGNALED(wait_status))
+        err_set(e, -EIO, "the Sentry was killed by signal %d (%s)", WTERMSIG(wait_status),
+                strsignal(WTERMSIG(wait_status)));
+    else
+        err_set(e, -EIO, "the Sentry ended with status %d", status);
+    return status ? status : 1;
+}
+
+int supervise_run(struct supervisor *s, struct err *e)
+{
+    struct outcome sentry = {}, gofer = {};
+    if (confine_self(s->debug, e)) {
+        supervise_abort(s);
+        return 1;
+    }
+    struct pollfd p[4] = {
+        {.fd = s->sentry.pidfd, .events = POLLIN},
+        {.fd = s->sentry.control, .events = POLLIN},
+        {.fd = s->gofer.control, .events = POLLIN},
+        {.fd = s->sigfd, .events = POLLIN},
+    };
+    for (;;) {
+        long r = host_call(__NR_poll, p, ARRAY_LEN(p), -1);
+        if (r < 0 && r != -EINTR)
+            break;
+        if (r <= 0)
+            continue;
+        if (p[1].revents && !receive(&s->sentry, &sentry))
+            p[1].fd = -1;
+        if (p[2].revents && !receive(&s->gofer, &gofer))
+            p[2].fd = -1;
+        if (p[3].revents)
+            forward_signals(s);
+        if (p[0].revents && p[1].fd < 0)
+            break; // dead, and everything that it said is read
+        if (sentry.failed || gofer.failed)
+            kill_child(&s->sentry);
+    }
+    int status = reap(&s->sentry);
+    while (p[2].fd >= 0 && (host_call(__NR_poll, &p[2], 1, 0) > 0))
+        if (!receive(&s->gofer, &gofer))
+            p[2].fd = -1;
+    kill_child(&s->gofer);
+    reap(&s->gofer);
+    if (s->statefd >= 0)
+        host_call(__NR_unlinkat, s->statefd, s->state_name, AT_REMOVEDIR);
+    return conclude(&sentry, &gofer, status, e);
+}
