@@ -210,3 +210,37 @@ long mm_mremap(struct mm *mm, struct pcontext *ctx, uint64_t old, uint64_t old_l
     mutex_unlock(&mm->lock);
     return ret;
 }
+
+// Obsolete, and emulated as Linux does: another part of the same object is mapped over the place.
+long mm_remap_file_pages(struct mm *mm, struct pcontext *ctx, uint64_t addr, uint64_t size,
+                         uint64_t pgoff, int flags, const struct mm_limits *lim)
+{
+    uint64_t end;
+    addr = PAGE_ALIGN_DOWN(addr);
+    size = PAGE_ALIGN_DOWN(size);
+    if (!size || ckd_add(&end, addr, size) || pgoff + (size >> PAGE_SHIFT) < pgoff ||
+        pgoff > INT64_MAX >> PAGE_SHIFT)
+        return -EINVAL;
+    struct mmap_args a = {.addr = addr, .len = size, .off = pgoff << PAGE_SHIFT, .lim = *lim};
+    a.flags = MAP_SHARED | MAP_FIXED | MAP_POPULATE | (flags & MAP_NONBLOCK);
+    mutex_lock(&mm->lock);
+    struct vma *v = vma_find_visible(mm->vmas, addr);
+    if (v && v->start <= addr && (v->flags & VMA_SHARED)) {
+        a.obj = memobj_get(v->obj);
+        a.prot = v->prot;
+        a.may_write = v->flags & VMA_MAYWRITE;
+        a.may_exec = v->flags & VMA_MAYEXEC;
+        for (uint64_t pos = v->end; pos < end; pos = v->end) {
+            struct vma *n = vma_next_visible(v);
+            if (!n || n->start != pos || n->obj != v->obj || n->flags != v->flags ||
+                n->prot != v->prot)
+                break;
+            v = n;
+        }
+    }
+    bool ok = a.obj && v->end >= end;
+    mutex_unlock(&mm->lock);
+    long ret = ok ? mm_mmap(mm, ctx, &a) : -EINVAL;
+    memobj_put(a.obj);
+    return ret < 0 ? ret : 0;
+}

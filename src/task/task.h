@@ -207,6 +207,8 @@ struct task {
     uint64_t cpu_affinity;             // [A]
     uint64_t timer_slack;              // [T]
     uint32_t personality;              // [T]
+    uint32_t mempolicy;                // [T] MPOL_*, and its nodes (sys/mem_numa.c)
+    uint64_t mempolicy_nodes;          // [T]
     bool thp_disable, tsc_sigsegv;     // [T] prctl
     int64_t start_time_ns;             // [C] boottime
 };
