@@ -54,7 +54,9 @@ struct sched_config {
     size_t stack_size;   // 0: default
 };
 // Starts the workers (threads, epoll, timers, I/O pool). After this, seccomp with TSYNC may be
-// installed by the caller. The calling thread becomes worker 0 in sched_run().
+// installed by the caller. The calling thread becomes worker 0 in sched_run(). From then on only
+// these host calls are made: futex (private), epoll_ctl, epoll_pwait2 (epoll_pwait where the host
+// has none), pwritev2 on the eventfd, mmap, munmap, mprotect, madvise, sched_yield, clock_gettime.
 MUST_CHECK int sched_init(const struct sched_config *cfg);
 void sched_run(void);                 // returns after sched_stop()
 void sched_stop(void);
@@ -67,9 +69,19 @@ long iopool_run(long (*fn)(void *), void *arg);
 // The platform fills one per context. The worker polls ready() for a while after the last
 // activity, and before it goes to sleep in epoll it calls set_asleep(true) and looks once more, so
 // that the other side knows to ring its doorbell (a host descriptor registered with hostpoll).
+//
+// The doorbell's hostpoll callback calls fiber_wake(uw->fiber) for every context behind that doorbell
+// whose ready() is true (uw->fiber is null before the first park; a wake too many does no harm).
+// Order for the other side: publish, full fence, look at the asleep mark, ring.
+struct worker;
 struct user_wait {
     struct list link;                           // scheduler's
     struct fiber *fiber;                        // scheduler's
+    struct worker *owner;                       // scheduler's: on whose list it is
+    bool asleep, counted;                       // scheduler's
+    // The platform's, before each park: the context sleeps in a host call (a futex) and uses no
+    // CPU, so it does not count among those that compete with a polling worker.
+    bool blocked;
     bool (*ready)(struct user_wait *);          // cheap: one load of a shared word
     void (*set_asleep)(struct user_wait *, bool asleep);
 };

@@ -30,25 +30,28 @@ enum lock_rank : int {
     RANK_LEAF = 200,
 };
 struct CAPABILITY("mutex") mutex {
-    struct spinlock lock;
+    uint32_t state;        // [A] see mutex.c
     uint8_t rank;
-    bool held;             // [lock]
-    void *owner;           // [lock] fiber or thread, for debug
+    struct spinlock lock;  // guards waiters
     struct list waiters;   // [lock]
+    void *owner;           // [A] fiber, or the stand-in of a thread
 };
+// For statically allocated locks; the others use mutex_init.
+#define MUTEX_INIT(m, r) {.rank = (r), .waiters = LIST_INIT((m).waiters)}
 struct CAPABILITY("rwsem") rwsem {
     struct spinlock lock;
     uint8_t rank;
     int32_t readers;       // [lock] -1: a writer
-    uint32_t wwaiting;     // [lock] writers go first
+    uint32_t wwaiting;     // [lock] writers waiting: no new reader passes them
     struct list waiters;   // [lock]
 };
+#define RWSEM_INIT(s, r) {.rank = (r), .waiters = LIST_INIT((s).waiters)}
 void mutex_init(struct mutex *m, enum lock_rank rank);
 void mutex_lock(struct mutex *m) ACQUIRES(*m);
 void mutex_lock_nested(struct mutex *m) ACQUIRES(*m); // same rank, the caller states the order
 bool mutex_trylock(struct mutex *m) TRY_ACQUIRES(true, *m);
 void mutex_unlock(struct mutex *m) RELEASES(*m);
-bool mutex_is_held(const struct mutex *m);
+bool mutex_is_held(const struct mutex *m); // by the caller
 void rwsem_init(struct rwsem *s, enum lock_rank rank);
 void rwsem_read_lock(struct rwsem *s) ACQUIRES(*s);
 void rwsem_read_unlock(struct rwsem *s) RELEASES(*s);
