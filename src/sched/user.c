@@ -10,7 +10,7 @@
 // May be stale when a woken fiber takes itself off; only this worker adds.
 __attribute__((no_sanitize("thread"))) static bool polled_any(const struct worker *w)
 {
-    return READ_SHARED(w->polled.next) != &w->polled;
+    return ((const volatile struct list *)&w->polled)->next != &w->polled;
 }
 
 static void user_unlink(struct worker *w, struct user_wait *uw)

@@ -84,5 +84,5 @@ __attribute__((no_sanitize("thread"))) bool waitq_active(struct waitq *q)
 {
     // Pairs with the fence in waitq_add: the caller has changed the condition before it looks here.
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    return READ_SHARED(q->waiters.next) != &q->waiters;
+    return ((const volatile struct list *)&q->waiters)->next != &q->waiters;
 }
