@@ -513,7 +513,7 @@ int hostfile_new(int hostfd, const struct cred *c, struct file **out)
     mutex_init(&h->rlock, RANK_PIPE);
     mutex_init(&h->wlock, RANK_PIPE);
     hostfile_start_poll(h, (int)fl & O_ACCMODE);
-    const struct file_ops *ops = h->is_reg ? &hostfile_reg_fops : &hostfile_fops;
+    const struct file_ops *ops = h->pollable || is_tty ? &hostfile_fops : &hostfile_reg_fops;
     inode_init(&h->inode, vfs_anon_super(), &hostfile_iops, ops, s.st_mode & (S_IFMT | 0777), c);
     h->inode.rdev = s.st_rdev;
     h->inode.nlink = 1;

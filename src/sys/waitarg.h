@@ -57,15 +57,11 @@ static inline int sigmask_enter(struct task *t, uaddr_t mask, size_t size)
         return -EINVAL;
     if (get_user(t->mm, mask, set))
         return -EFAULT;
-    t->saved_mask = t->blocked;
-    t->restore_saved_mask = true;
-    signal_set_blocked(t, set & ~(SIGBIT(SIGKILL) | SIGBIT(SIGSTOP)));
+    signal_set_temp_mask(t, set & ~(SIGBIT(SIGKILL) | SIGBIT(SIGSTOP)));
     return 0;
 }
 static inline void sigmask_leave(struct task *t, bool interrupted)
 {
-    if (!t->restore_saved_mask || interrupted)
-        return;
-    t->restore_saved_mask = false;
-    signal_set_blocked(t, t->saved_mask);
+    if (t->restore_saved_mask && !interrupted)
+        signal_restore_mask(t);
 }

@@ -66,6 +66,7 @@ struct file {
     const struct cred *cred;    // [C] ref: opener
     void *data;                 // file system's
     struct list epoll_items;    // [epoll.c's lock] registrations, removed at release
+    bool epolled;               // [A] was in an epoll set at some time
     struct spinlock owner_lock;
     int32_t owner_type, owner_id, owner_sig; // [owner_lock] F_SETOWN / F_SETSIG
     bool can_read, can_write;   // [C] by access mode

@@ -20,8 +20,8 @@ void chrdev_register(unsigned major, unsigned minor, unsigned count, const char 
 void chrdev_show(struct strbuf *out);
 
 // --- epoll (epoll.c) ---
-// The first thing that the last file_put() does, when f->epoll_items is not empty and before
-// ops->release: leaves every epoll set.
+// The first thing that the last file_put() does, before ops->release: leaves every epoll set. One
+// load when the file was never in one.
 void epoll_file_release(struct file *f);
 
 // --- inotify (inotify.c); fsnotify() itself is in file.h ---
