@@ -37,7 +37,7 @@ soak: build
 bench: build
 	@bench/run.sh
 
-lint: build
+lint:
 	@tools/layers.py
 
 doc: build
