@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// mount(2), umount2(2), pivot_root(2): privilege and arguments; the work is the VFS's.
+#include "sys/fs_util.h"
+#include <sys/mount.h>
+
+constexpr int CAP_SYS_ADMIN_NR = 21;
+
+long sys_mount(struct task *t, uaddr_t source, uaddr_t target, uaddr_t type, uint64_t flags, uaddr_t data)
+{
+    struct lookup_ctx c = task_lookup_ctx(t);
+    char options[PAGE_SIZE] = "", fstype[64] = "";
+    if (!cred_capable(t->cred, CAP_SYS_ADMIN_NR))
+        return -EPERM;
+    if ((flags & 0xffff0000u) == 0xC0ED0000u) // MS_MGC_VAL of old programs
+        flags &= ~0xffff0000ull;
+    if (!uaddr_null(type)) {
+        long n = copy_in_str(t->mm, fstype, type, sizeof(fstype));
+        if (n < 0)
+            return n == -ENAMETOOLONG ? -ENODEV : n;
+    }
+    if (!uaddr_null(data)) {
+        long n = copy_in_str(t->mm, options, data, sizeof(options));
+        if (n < 0)
+            return n == -ENAMETOOLONG ? -EINVAL : n;
+    }
+    USER_PATH(to, t, target);
+    if (to.err)
+        return to.err;
+    if (uaddr_null(source))
+        return vfs_mount(&c, "none", to.p, fstype, (uint32_t)flags, options);
+    USER_PATH(from, t, source);
+    if (from.err)
+        return from.err;
+    return vfs_mount(&c, from.p, to.p, fstype, (uint32_t)flags, options);
+}
+
+long sys_umount2(struct task *t, uaddr_t target, uint32_t flags)
+{
+    struct lookup_ctx c = task_lookup_ctx(t);
+    if (flags & ~(uint32_t)(MNT_FORCE | MNT_DETACH | MNT_EXPIRE | UMOUNT_NOFOLLOW))
+        return -EINVAL;
+    if (!cred_capable(t->cred, CAP_SYS_ADMIN_NR))
+        return -EPERM;
+    USER_PATH(path, t, target);
+    return path.err ? path.err : vfs_umount(&c, path.p, (int)flags);
+}
+
+long sys_pivot_root(struct task *t, uaddr_t new_root, uaddr_t put_old)
+{
+    struct lookup_ctx c = task_lookup_ctx(t);
+    if (!cred_capable(t->cred, CAP_SYS_ADMIN_NR))
+        return -EPERM;
+    USER_PATH(to, t, new_root);
+    if (to.err)
+        return to.err;
+    USER_PATH(old, t, put_old);
+    return old.err ? old.err : vfs_pivot_root(&c, to.p, old.p);
+}
