@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: Apache-2.0
+// Inside of the 9P client file system. An inode knows where it is (parent inode and a name) and
+// gets a fid on the server only when something needs one, so that millions of cached inodes cost
+// the Gofer nothing; unused fids go back, least recently used first. Donated descriptors are kept
+// per inode and shared by its open files and mappings.
+//
+// client->inode_lock (a spinlock) guards everything marked [n], in all file systems of a client.
+#pragma once
+#include "fs/gofer/client.h"
+#include "mem/memobj.h"
+#include "vfs/file.h"
+
+constexpr size_t GFS_MAX_IDLE_FIDS = 8192;
+constexpr size_t GFS_MAX_FDS = 16384;
+constexpr size_t GFS_MAX_PREFETCH = 16384;
+constexpr ktime_t GFS_PREFETCH_SHARED_NS = 50 * 1000 * 1000;
+
+struct gofer_super {
+    struct gofer_client *c;  // ref
+    struct super *sb;
+    uint32_t root_fid;
+    bool exclusive, readonly;
+    bool no_donate;          // [A] the server gave an open fid where it could have given a descriptor
+    struct htab inodes;      // [n] by ino
+    struct list orphans;     // [n] inodes whose last reference is to be dropped, see gfs_release
+    bool dropping;           // [n]
+};
+enum gfs_io : uint8_t { GFS_IO_UNKNOWN, GFS_IO_MEMORY, GFS_IO_NOWAIT, GFS_IO_POOL };
+struct gofer_fds {
+    struct list lru;         // [n] idle_fds, when users == 0
+    uint32_t users;          // [n] open files, mappings, calls in progress
+    int ro, wr;              // [n] -1; never closed while there are users
+    bool wr_reads;           // wr is O_RDWR
+    enum gfs_io rd_io, wr_io;// [A] how this host file takes reads and writes without blocking
+    struct gofer_memobj *obj;// [n] weak
+};
+struct gofer_inode {
+    struct inode vfs;
+    struct hnode hnode;          // [n]
+    struct gofer_inode *parent;  // [n] ref; null: the root, or unlinked
+    char *name;                  // [n] owned; null with parent
+    struct list fid_lru;         // [n] idle_fids; or super.orphans
+    uint32_t fid, fid_users;     // [n]
+    struct gofer_fds *fds;       // [n] owned
+    struct prefetch *prefetch;   // [n] owned, directories
+    char *target;                // [A] owned, symlinks
+    bool hashed;                 // [n]
+    bool stale;                  // [A] attributes have changed on the server by what we did
+    bool no_xattr;               // [A] known to have none (exclusive)
+};
+static inline struct gofer_inode *gi_of(struct inode *i)
+{
+    return container_of(i, struct gofer_inode, vfs);
+}
+static inline struct gofer_super *gs_of(const struct super *sb)
+{
+    return sb->fsdata;
+}
+static inline struct gofer_client *gc_of(const struct gofer_inode *gi)
+{
+    return gs_of(gi->vfs.sb)->c;
+}
+
+extern const struct inode_ops gofer_dir_iops, gofer_file_iops, gofer_link_iops;
+extern const struct file_ops gofer_dir_fops, gofer_file_fops, gofer_special_fops;
+
+// --- inode.c ---
+// The inode of a node, cached or new, with a reference. fresh: it was just made, so an inode with
+// that number is another, gone one.
+MUST_CHECK int gfs_inode(struct super *sb, const struct c9_node *n, struct gofer_inode *parent,
+                         struct span name, bool fresh, struct gofer_inode **out);
+void gfs_attr_update(struct gofer_inode *gi, const struct np_attr *a);
+void gfs_attr_from_fd(struct gofer_inode *gi, int fd);
+int gfs_refresh(struct gofer_inode *gi);       // attributes from fd or server
+void gfs_unhash(struct gofer_inode *gi);
+void gfs_alias_set(struct gofer_inode *gi, struct gofer_inode *parent, struct span name);
+// Forgets (parent, name) if that is where gi was thought to be.
+void gfs_alias_drop(struct gofer_inode *gi, struct gofer_inode *parent, struct span name);
+// A fid that stays valid until gfs_fid_put().
+MUST_CHECK int gfs_fid_get(struct gofer_inode *gi, uint32_t *fid);
+void gfs_fid_put(struct gofer_inode *gi);
+void gfs_fid_forget(struct gofer_inode *gi);   // unless in use: its name on the server is stale
+// Where to walk from to reach gi: a fid (valid until gfs_unlocate(*base)) and no or one name,
+// copied to buf.
+MUST_CHECK int gfs_locate(struct gofer_inode *gi, struct gofer_inode **base, uint32_t *fid,
+                          struct np_names *names, char buf[static NP_NAME_MAX + 1]);
+void gfs_unlocate(struct gofer_inode *base);
+int gfs_getattr(struct inode *i, struct kstat *st);
+int gfs_setattr(struct inode *i, const struct iattr *a);
+long gfs_getxattr(struct inode *i, const char *name, void *buf, size_t n);
+int gfs_setxattr(struct inode *i, const char *name, const void *buf, size_t n, int flags);
+long gfs_listxattr(struct inode *i, char *buf, size_t n);
+int gfs_removexattr(struct inode *i, const char *name);
+void gfs_release(struct inode *i);
+
+// --- fds.c ---
+enum gfs_need : int { GFS_READ /* ro, or wr if it reads */, GFS_RO, GFS_WRITE };
+// 0 and a pin on gi's descriptors, which have what is needed; -ENODEV: the server does not donate.
+MUST_CHECK int gfs_fds_pin(struct gofer_inode *gi, enum gfs_need need);
+bool gfs_fds_pin_cached(struct gofer_inode *gi, enum gfs_need need); // without asking the server
+void gfs_fds_unpin(struct gofer_inode *gi);
+// Takes fd over (closes it when not needed); the caller gets no pin.
+void gfs_fds_add(struct gofer_inode *gi, int fd);
+void gfs_fds_free(struct gofer_inode *gi); // at release
+static inline int gfs_read_fd(const struct gofer_fds *f)
+{
+    return f->ro >= 0 ? f->ro : f->wr_reads ? f->wr : -1;
+}
+long gfs_host_read(struct gofer_fds *f, int fd, void *buf, size_t n, uint64_t off);
+long gfs_host_write(struct gofer_fds *f, int fd, const void *buf, size_t n, uint64_t off, int flags);
+int gfs_host_call(long nr, int fd, uint64_t a, uint64_t b, uint64_t c); // may block: on the I/O pool
+int gfs_mmap(struct file *f, struct memobj **obj);
+
+// --- prefetch (dir.c): attributes that a readdirplus brought, used once by lookup ---
+void gfs_prefetch_free(struct gofer_client *c, struct gofer_inode *dir);
