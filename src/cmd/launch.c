@@ -236,7 +236,8 @@ static void choose_namespaces(struct launch *l)
     }
 }
 
-int launch_run(struct boot_config *cfg, const struct launch_options *o, struct err *e)
+int launch_run(struct boot_config *cfg, const struct launch_options *o, struct state *state,
+               struct err *e)
 {
     struct launch l = {
         .cfg = cfg, .o = o, .privileged = geteuid() == 0, .exe = -1,
@@ -254,7 +255,7 @@ int launch_run(struct boot_config *cfg, const struct launch_options *o, struct e
         err = 0;
     if (!err)
         err = prepare(&l, stdio, e);
-    struct supervisor s = {};
+    struct supervisor s = {.state = state, .debug = o->debug};
     if (!err)
         err = supervise_signals(&s, e); // blocked before the children exist: none is lost
     if (!err)
@@ -276,6 +277,5 @@ int launch_run(struct boot_config *cfg, const struct launch_options *o, struct e
             close(l.gofer.fds[i]);
     }
     close(l.exe);
-    s.debug = o->debug;
     return supervise_run(&s, e);
 }

@@ -68,8 +68,11 @@ struct launch_options {
     const char *strace_list; // null: all
 };
 // Runs the container in the foreground until its end. The exit status for the shell, with *e filled
-// in when it is not the program's own. Takes over cfg's content as the configuration to send.
-int launch_run(struct boot_config *cfg, const struct launch_options *o, struct err *e);
+// in when it is not the program's own. state (may be null) is removed at the end. Afterwards this
+// process is confined: it may write a message and end, nothing else.
+struct state;
+int launch_run(struct boot_config *cfg, const struct launch_options *o, struct state *state,
+               struct err *e);
 
 // --- the started side (cmd/boot.c, cmd/gofer.c) ---
 [[noreturn]] void boot_main(void);

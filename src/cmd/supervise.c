@@ -31,7 +31,7 @@ int supervise_signals(struct supervisor *s, struct err *e)
     sigemptyset(&set);
     for (size_t i = 0; i < ARRAY_LEN(forwarded); i++)
         sigaddset(&set, forwarded[i]);
-    s->statefd = s->sentry.control = s->gofer.control = -1;
+    s->sentry.control = s->gofer.control = -1;
     if (sigprocmask(SIG_BLOCK, &set, nullptr) < 0 ||
         (s->sigfd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
         return err_errno(e, -errno, "signalfd");
@@ -56,6 +56,9 @@ static int reap(struct supervised *c)
 }
 void supervise_abort(struct supervisor *s)
 {
+    if (s->state)
+        state_remove(s->state);
+    s->state = nullptr;
     kill_child(&s->sentry);
     kill_child(&s->gofer);
     reap(&s->sentry);
@@ -173,7 +176,7 @@ int supervise_run(struct supervisor *s, struct err *e)
             p[2].fd = -1;
     kill_child(&s->gofer);
     reap(&s->gofer);
-    if (s->statefd >= 0)
-        host_call(__NR_unlinkat, s->statefd, s->state_name, AT_REMOVEDIR);
+    if (s->state)
+        state_remove(s->state);
     return conclude(&sentry, &gofer, status, e);
 }

@@ -2,7 +2,7 @@
 // The supervisor: what the command line becomes once the sandbox is started. No capabilities, a
 // filter of ten host calls, no parsing but of two small fixed messages.
 #pragma once
-#include "oci/err.h"
+#include "oci/state.h"
 #include <sys/types.h>
 
 struct supervised {
@@ -13,9 +13,7 @@ struct supervisor {
     struct supervised sentry, gofer;
     int sigfd;
     bool debug;
-    // State directory to remove at the end: `name` in the directory statefd; -1: none.
-    int statefd;
-    const char *state_name;
+    struct state *state; // removed at the end; null: none
 };
 // Blocks the signals that are to be forwarded and opens the signalfd. First of all.
 MUST_CHECK int supervise_signals(struct supervisor *s, struct err *e);

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command line: flags that hold for all subcommands, then the subcommand. Errors are one line
+// on standard error (and a record in --log's file) that names the object and the cause.
+#include "cmd/cmd.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const struct command *const commands[] = {
+#define COMMAND(name) &command_##name,
+#include "cmd/commands.def"
+#undef COMMAND
+};
+
+const struct command *command_find(const char *name)
+{
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        if (strcmp(commands[i]->name, name) == 0)
+            return commands[i];
+    return nullptr;
+}
+
+int help_print(const char *name, struct err *e)
+{
+    if (name) {
+        const struct command *c = command_find(name);
+        if (!c)
+            return err_set(e, 1, "unknown command %s (see nacre help)", name);
+        printf("usage: nacre [global flags] %s %s\n\n%s\n%s", c->name, c->args,
+               c->help ? c->help : "", c->flags ? c->flags : "");
+        return 0;
+    }
+    puts("usage: nacre [global flags] COMMAND [flags] [arguments]\n\ncommands:");
+    for (size_t i = 0; i < ARRAY_LEN(commands); i++)
+        if (commands[i]->help)
+            printf("  %-10s %s\n", commands[i]->name, commands[i]->help);
+    puts("\nglobal flags:\n"
+         "  --platform=systrap|ptrace  how guest code runs (default systrap)\n"
+         "  --network=none             a loopback interface only (the only mode so far)\n"
+         "  --strace[=call,...]        print the container's system calls on the log\n"
+         "  --debug                    print stages of the start, report filter violations\n"
+         "  --debug-log DIR            one log file for each process of a sandbox\n"
+         "  --log FILE                 log file (default: standard error)\n"
+         "  --log-format text|json\n"
+         "  --root DIR                 state directory (default /run/nacre)\n"
+         "  --version, --help");
+    return 0;
+}
+
+// Strings of others (a Sentry, a file name) must not reach a terminal as they are.
+static void escape(const char *from, char *to, size_t n)
+{
+    size_t k = 0;
+    for (; *from && k + 5 < n; from++) {
+        if ((unsigned char)*from >= 0x20 && *from != 0x7f)
+            to[k++] = *from;
+        else
+            k += (size_t)snprintf(to + k, n - k, "\\x%02x", (unsigned char)*from);
+    }
+    to[k] = 0;
+}
+
+// May run under the supervisor's filter: writes only.
+static void report(const char *command, const struct err *e, bool log_file)
+{
+    char text[1500], line[1700];
+    if (!e->text[0])
+        return;
+    escape(e->text, text, sizeof(text));
+    int n = snprintf(line, sizeof(line), "nacre%s%s: %s\n", command ? " " : "",
+                     command ? command : "", text);
+    if (n > 0 && write(2, line, MIN((size_t)n, sizeof(line) - 1)) < 0)
+        return;
+    if (log_file)
+        log_error("%s", e->text);
+}
+
+static int open_own_log(const struct globals *g, struct err *e)
+{
+    enum log_level level = g->launch.debug ? LOG_DEBUG : LOG_WARN;
+    int fd = 2;
+    if (g->launch.log_file &&
+        (fd = open(g->launch.log_file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600)) < 0)
+        return err_errno(e, -errno, "--log: %s", g->launch.log_file);
+    log_init(fd, g->launch.log_format, level, "nacre");
+    return 0;
+}
+
+static const char *default_state_root(void)
+{
+    static char path[4096];
+    if (geteuid() == 0)
+        return "/run/nacre";
+    const char *runtime = getenv("XDG_RUNTIME_DIR");
+    if (runtime && runtime[0] == '/')
+        snprintf(path, sizeof(path), "%s/nacre", runtime);
+    else
+        snprintf(path, sizeof(path), "/tmp/nacre-%u", (unsigned)geteuid());
+    return path;
+}
+
+static int parse_globals(struct globals *g, int argc, char **argv, int *i, bool *done,
+                         struct err *e)
+{
+    const char *network = "none", *format = "text";
+    struct opt_maybe strace = {};
+    bool version = false, help = false;
+    const struct opt opts[] = {
+        {"platform", OPT_STR, &g->launch.platform},
+        {"network", OPT_STR, &network},
+        {"debug", OPT_BOOL, &g->launch.debug},
+        {"debug-log", OPT_STR, &g->launch.debug_log_dir},
+        {"strace", OPT_MAYBE, &strace},
+        {"log", OPT_STR, &g->launch.log_file},
+        {"log-format", OPT_STR, &format},
+        {"root", OPT_STR, &g->launch.state_root},
+        {"version", OPT_BOOL, &version},
+        {"v", OPT_BOOL, &version},
+        {"help", OPT_BOOL, &help},
+        {"h", OPT_BOOL, &help},
+    };
+    g->launch.platform = "systrap";
+    int err = opts_parse(opts, ARRAY_LEN(opts), argc, argv, i, e);
+    if (err)
+        return err;
+    if (version || help) {
+        *done = true;
+        if (version)
+            puts("nacre version 0.1.0\nspec: 1.0.2");
+        return version ? 0 : help_print(nullptr, e);
+    }
+    if (strcmp(g->launch.platform, "systrap") != 0 && strcmp(g->launch.platform, "ptrace") != 0)
+        return err_set(e, -EINVAL, "--platform: there is no platform %s (systrap, ptrace)",
+                       g->launch.platform);
+    if (strcmp(network, "none") != 0)
+        return err_set(e, -EINVAL, "--network: mode %s is not supported (only none is)", network);
+    if (strcmp(format, "json") != 0 && strcmp(format, "text") != 0)
+        return err_set(e, -EINVAL, "--log-format: %s is neither text nor json", format);
+    g->launch.log_format = format[0] == 'j' ? LOG_JSON : LOG_TEXT;
+    g->launch.strace = strace.given;
+    g->launch.strace_list = strace.value;
+    if (!g->launch.state_root)
+        g->launch.state_root = default_state_root();
+    return open_own_log(g, e);
+}
+
+int main(int argc, char **argv)
+{
+    static struct globals g;
+    static struct err e;
+    if (argc == 2 && strcmp(argv[1], "boot") == 0)
+        boot_main();
+    if (argc == 2 && strcmp(argv[1], "gofer") == 0)
+        gofer_boot_main();
+    int i = 1;
+    bool done = false;
+    if (parse_globals(&g, argc, argv, &i, &done, &e)) {
+        report(nullptr, &e, false);
+        return 1;
+    }
+    if (done)
+        return 0;
+    if (i >= argc) {
+        err_set(&e, 1, "no command given (see nacre help)");
+        report(nullptr, &e, false);
+        return 1;
+    }
+    const struct command *c = command_find(argv[i]);
+    if (!c) {
+        err_set(&e, 1, "unknown command %s (see nacre help)", argv[i]);
+        report(nullptr, &e, g.launch.log_file);
+        return 1;
+    }
+    int status = c->run(&g, argc - i, argv + i, &e);
+    report(c->name, &e, g.launch.log_file);
+    fflush(stdout);
+    _exit(status);
+}
