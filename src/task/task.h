@@ -105,6 +105,7 @@ struct thread_group {
     int nthreads;                   // [tasklist + sig_lock] on the list
     int nlive;                      // [sig_lock] not yet in task_exit
     struct task *leader;            // [tasklist] weak
+    struct kpid *tgid_pid;          // [C] ref: the process's number
     struct thread_group *parent;    // [tasklist] ref; null: started from outside
     struct task *parent_thread;     // [tasklist] weak: who cloned us (or took over), for __WNOTHREAD
     struct list children, sibling;  // [tasklist]
@@ -122,7 +123,8 @@ struct thread_group {
     int stop_sig;                   // [sig_lock]
     bool stopped, continued;        // [sig_lock] state, as wait sees it
     bool stop_reportable;           // [sig_lock] stopped and not yet reported by wait
-    bool cld_notify;                // [sig_lock] CLD_CONTINUED still to be sent by a thread
+    bool cld_notify;                // [sig_lock] cld_why still to be sent by a thread
+    int cld_why;                    // [sig_lock] CLD_STOPPED or CLD_CONTINUED
     struct task *exec_task;         // [sig_lock] the thread in task_exec_begin, others die
     bool zombie, autoreap;          // [tasklist]
     bool is_subreaper, has_execed;  // [tasklist]
@@ -136,6 +138,7 @@ struct thread_group {
     uint64_t nvcsw, nivcsw, minflt, majflt, cnvcsw, cnivcsw;  // [sig_lock]
     uint64_t maxrss_kb, cmaxrss_kb; // [sig_lock]
     struct posix_timers *timers;    // [C] owned
+    bool cpu_timer_armed;           // [A] a timer on CPU time is armed: threads look at it
     int64_t start_time_ns;          // [C] boottime
     int oom_score_adj;              // [A]
     int oom_score_adj_min;          // [A]
@@ -148,7 +151,8 @@ struct task {
     struct fiber *fiber;               // [C]; not to be touched once `dead` (sig_lock)
     struct thread_group *group;        // [C] ref
     struct list thread_link;           // [tasklist + sig_lock]
-    struct kpid *pid;                  // [tasklist] ref; changes only when exec takes the leader's
+    struct kpid *pid;                  // [A] ref; changes only when exec takes the leader's
+    struct kpid *old_pid;              // [T] ref: the one before that exec
     struct pidns *pidns;               // [C] ref: the innermost
     struct pidns *pidns_children;      // [T] ref or null: unshare(CLONE_NEWPID), setns
     // --- running [T] ---
@@ -161,9 +165,11 @@ struct task {
     struct cred *cred;                 // [T] published under task_lock; others: task_cred_get()
     struct spinlock task_lock;         // guards mm, files, fs, uts, cred, comm against other tasks
     char comm[16];                     // [task_lock]
+    bool started;                      // [sig_lock] the fiber runs: it can be woken
     bool in_user;                      // [A] in the platform's run() or futex()
     bool sig_work;                     // [A] set under sig_lock: signal_deliver has something to do
     bool sample_cpu;                   // [A] somebody waits for a fresh cpu_ns
+    uint64_t fault_trapno, fault_err, fault_addr; // [T] of the last fault, for signal frames
     // --- signals: [group->sig_lock] ---
     struct sighand *sighand;           // [sig_lock] ref; changes at exec by self
     struct sigpending pending;
@@ -175,6 +181,7 @@ struct task {
     int altstack_flags;                // [T]
     bool jobctl_stop_pending;          // [sig_lock] has to take part in a group stop
     bool jobctl_stopped;               // [sig_lock] parked in it
+    bool stop_dequeued;                // [sig_lock] took a stop signal; SIGCONT clears it
     bool killed;                       // [sig_lock] has to exit
     bool exiting;                      // [sig_lock] in task_exit: takes no signals any more
     bool dead;                         // [sig_lock] fiber and context are gone
@@ -287,6 +294,8 @@ struct clone_args_k {
     uint64_t flags;
     uaddr_t pidfd, child_tid, parent_tid;
     uint64_t exit_signal, stack, stack_size, tls;
+    int set_tid[PIDNS_MAX_LEVEL]; // wanted numbers, innermost first; permission was checked
+    size_t set_tid_size;
 };
 long task_clone(struct task *parent, const struct clone_args_k *a); // child's tid in parent's ns
 [[noreturn]] void task_exit(struct task *t, int status);            // this thread; wait-status form

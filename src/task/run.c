@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+// The fiber body of every task: user mode, event, dispatch, signals, again.
+//
+// The short path is a system call in, dispatch, and out, with one look at sig_work: a sender sets
+// sig_work and then looks at in_user, we set in_user and then look at sig_work, so one of the two
+// sees the other. Everything in an event is what the stub says and has been checked for form by
+// the platform; signal numbers and codes are mapped again here.
+#include "abi/errno.h"
+#include "sys/syscalls.h"
+#include "task/internal.h"
+#include <linux/audit.h>
+#include <linux/seccomp.h>
+
+void (*strace_enter)(struct task *t);
+void (*strace_exit)(struct task *t, long result);
+
+static inline bool is_restart(long r)
+{
+    return r <= -ERESTARTSYS && r >= -ERESTART_RESTARTBLOCK;
+}
+
+static long dispatch_traced(struct task *t)
+{
+    uint64_t nr = t->regs.orig_rax;
+    if (strace_enter)
+        strace_enter(t);
+    long r = syscall_dispatch(t);
+    uint64_t now = t->regs.orig_rax;
+    t->regs.orig_rax = nr; // sigreturn clears it; the printer wants the call's number
+    if (strace_exit)
+        strace_exit(t, r);
+    t->regs.orig_rax = now;
+    return r;
+}
+
+static void run_syscall(struct task *t, const struct pevent *ev)
+{
+    constexpr uint64_t X32_BIT = 0x40000000;
+    if (unlikely(ev->arch != AUDIT_ARCH_X86_64 || (t->regs.orig_rax & X32_BIT))) {
+        t->regs.rax = (uint64_t)-ENOSYS;
+        return;
+    }
+    for (;;) {
+        long r = unlikely(t->strace) ? dispatch_traced(t) : syscall_dispatch(t);
+        t->regs.rax = (uint64_t)r;
+        if (likely(!is_restart(r) && !READ_SHARED(t->sig_work)))
+            return;
+        if (!signal_deliver(t, true))
+            return;
+    }
+}
+
+// The codes a guest may see for a fault of its own; anything else from the stub becomes SI_KERNEL.
+static int fault_code(int signo, int code)
+{
+    int top;
+    switch (signo) {
+    case SIGSEGV:
+        top = SEGV_PKUERR;
+        break;
+    case SIGBUS:
+        top = BUS_MCEERR_AO;
+        break;
+    case SIGFPE:
+        top = FPE_FLTSUB;
+        break;
+    case SIGILL:
+        top = ILL_BADSTK;
+        break;
+    case SIGTRAP:
+        top = TRAP_HWBKPT;
+        break;
+    default:
+        return SI_KERNEL;
+    }
+    return code >= 1 && code <= top ? code : SI_KERNEL;
+}
+
+static void run_fault(struct task *t, const struct pevent *ev)
+{
+    int signo = ev->signo, code = fault_code(signo, ev->code);
+    t->regs.orig_rax = ~0ull;
+    if (signo == SIGSEGV || signo == SIGBUS) {
+        struct mm_limits lim = task_mm_limits(t);
+        int mm_code = code;
+        if (code != SI_KERNEL) {
+            if (mm_handle_fault(t->mm, t->ctx, ev->addr, ev->err, t->regs.rsp, &lim, &mm_code))
+                return;
+            code = mm_code;
+        }
+    } else if (signo != SIGFPE && signo != SIGILL && signo != SIGTRAP) {
+        signo = SIGSEGV;
+    }
+    siginfo_t si = {.si_signo = signo, .si_code = code};
+    if (code != SI_KERNEL)
+        si.si_addr = (void *)(uintptr_t)ev->addr; // NOLINT: a guest address on its way to a guest
+    t->fault_trapno = ev->trapno;
+    t->fault_err = ev->err;
+    t->fault_addr = ev->addr;
+    signal_force(t, &si);
+}
+
+static void run_dead(struct task *t)
+{
+    task_exit_group(t, SIGKILL);
+}
+
+static void task_start(struct task *t)
+{
+    if (!uaddr_null(t->set_child_tid) && t->mm) {
+        int tid = task_tid_in(t, t->pidns);
+        if (put_user(t->mm, t->set_child_tid, tid) != 0)
+            t->set_child_tid = UADDR(0); // as Linux: the child runs all the same
+    }
+}
+
+static void task_put_fn(void *t)
+{
+    task_put(t);
+}
+
+void task_main(void *arg)
+{
+    struct task *t = arg;
+    struct pevent ev;
+    if (t->dead) // made, but never published: see clone_abort
+        fiber_exit(task_put_fn, t);
+    task_start(t);
+    for (;;) {
+        __atomic_store_n(&t->in_user, true, __ATOMIC_SEQ_CST);
+        if (unlikely(READ_SHARED(t->sig_work))) {
+            __atomic_store_n(&t->in_user, false, __ATOMIC_RELAXED);
+            (void)signal_deliver(t, false);
+            continue;
+        }
+        t->ctx->ops->run(t->ctx, &t->regs, &ev);
+        __atomic_store_n(&t->in_user, false, __ATOMIC_RELEASE);
+        switch (ev.kind) {
+        case PEV_SYSCALL:
+            run_syscall(t, &ev);
+            break;
+        case PEV_FAULT:
+            run_fault(t, &ev);
+            break;
+        case PEV_INTERRUPT:
+            t->regs.orig_rax = ~0ull;
+            t->nivcsw++;
+            break;
+        case PEV_DEAD:
+            run_dead(t);
+            break;
+        }
+        if (unlikely(READ_SHARED(t->sample_cpu)))
+            task_sample_cpu(t);
+        if (unlikely(READ_SHARED(t->group->cpu_timer_armed)))
+            timers_check_cpu(t);
+    }
+}
