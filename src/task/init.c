@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: Apache-2.0
+// Processes that are started from outside: the first one of a container and those of `exec`.
+//
+// Everything happens in the caller's fiber, up to and including the loading of the program, so that
+// "not found" and "not executable" are errors of the call and not exits of a process.
+#include "abi/errno.h"
+#include "kern/limits.h"
+#include "task/internal.h"
+#include <fcntl.h>
+#include <string.h>
+
+constexpr size_t INIT_STRINGS_MAX = 2u << 20;
+
+static int init_namespaces(struct task *t, const struct init_args *a)
+{
+    if (a->join) {
+        t->pidns = pidns_get(a->join->pidns);
+        t->uts = utsns_get(a->join->uts);
+        return 0;
+    }
+    int err = pidns_new(nullptr, &t->pidns);
+    if (err)
+        return err;
+    t->pidns->max_tasks = a->pids_max;
+    t->uts = utsns_new(a->hostname ? a->hostname : "localhost", a->domainname);
+    return t->uts ? 0 : -ENOMEM;
+}
+
+static int init_cred(struct task *t, const struct init_args *a)
+{
+    struct cred *c = cred_dup(a->cred);
+    if (!c)
+        return -ENOMEM;
+    c->no_new_privs |= a->no_new_privs;
+    int err = ucount_charge(c->uid, UCOUNT_TASKS, UINT64_MAX);
+    if (err) {
+        cred_put(c);
+        return err;
+    }
+    t->cred = c;
+    return 0;
+}
+
+static int init_files(struct task *t, const struct init_args *a)
+{
+    t->fs = fs_context_new(a->root, a->mntns);
+    t->files = t->fs ? fdtab_new() : nullptr;
+    if (!t->files)
+        return -ENOMEM;
+    t->fs->umask = a->umask;
+    for (int i = 0; i < 3; i++) {
+        struct file *old = nullptr;
+        if (!a->stdio[i])
+            continue;
+        int r = fd_install_at(t->files, file_get(a->stdio[i]), i, false, 3, &old);
+        if (r < 0) {
+            file_put(a->stdio[i]);
+            return r;
+        }
+    }
+    if (!a->cwd)
+        return 0;
+    struct lookup_ctx lc = task_lookup_ctx(t);
+    struct path p;
+    int err = path_lookup(&lc, AT_FDCWD, a->cwd, LOOKUP_FOLLOW | LOOKUP_DIRECTORY, &p);
+    if (err)
+        return err;
+    mutex_lock(&t->fs->lock);
+    struct path old = t->fs->cwd;
+    t->fs->cwd = p;
+    mutex_unlock(&t->fs->lock);
+    path_put(old);
+    return 0;
+}
+
+static int init_group(struct task *t, const struct init_args *a)
+{
+    struct thread_group *g = group_alloc();
+    if (!g)
+        return -ENOMEM;
+    t->group = g;
+    t->sighand = sighand_new(nullptr);
+    if (!t->sighand)
+        return -ENOMEM;
+    if (a->rlimits)
+        memcpy(g->rlim, a->rlimits, sizeof(g->rlim));
+    else
+        rlimits_default(g->rlim);
+    g->oom_score_adj = a->oom_score_adj;
+    g->reap_orphans = a->reap;
+    g->autoreap = true;
+    g->exit_hook = a->exit_hook;
+    g->exit_hook_arg = a->exit_hook_arg;
+    t->altstack_flags = SS_DISABLE;
+    t->timer_slack = 50000;
+    t->strace = a->strace;
+    int n = machine.ncpus > 0 && machine.ncpus < 64 ? machine.ncpus : 64;
+    t->cpu_affinity = n == 64 ? ~0ull : (1ull << n) - 1;
+    return 0;
+}
+
+// Number, group, session: from here on the others can see it.
+static int init_publish(struct task *t, const struct init_args *a)
+{
+    struct thread_group *g = t->group;
+    struct pgrp *p = nullptr;
+    mutex_lock(&tasklist_lock);
+    int err = kpid_alloc_locked(t->pidns, nullptr, 0, &t->pid);
+    if (!err)
+        err = session_new_locked(g, t->pid, &p);
+    if (!err) {
+        g->leader = t;
+        g->tgid_pid = kpid_get(t->pid);
+        t->pid->task = t;
+        t->pid->group = g;
+        group_join_pgrp_locked(g, p);
+        pgrp_put(p);
+        spin_lock(&g->sig_lock);
+        list_push_back(&g->threads, &t->thread_link);
+        g->nthreads = g->nlive = 1;
+        spin_unlock(&g->sig_lock);
+        if (!t->pidns->init) {
+            t->pidns->init = t;
+            g->unkillable = true;
+        }
+    } else if (t->pid) {
+        kpid_unalloc_locked(t->pid);
+        t->pid = nullptr;
+    }
+    mutex_unlock(&tasklist_lock);
+    return err;
+}
+
+static void init_unpublish(struct task *t)
+{
+    struct thread_group *g = t->group;
+    task_get(t);
+    mutex_lock(&tasklist_lock);
+    if (g->pgrp && g->pgrp->session->leader == g)
+        g->pgrp->session->leader = nullptr;
+    group_leave_pgrp_locked(g);
+    release_task_locked(t);
+    g->leader = nullptr;
+    mutex_unlock(&tasklist_lock);
+}
+
+static int strings_copy(const char *const *v, struct strbuf *out, int *n)
+{
+    *n = 0;
+    for (; v && *v; v++, (*n)++)
+        strbuf_put(out, *v, strlen(*v) + 1);
+    if (out->bad)
+        return -ENOMEM;
+    return out->len > INIT_STRINGS_MAX ? -E2BIG : 0;
+}
+
+static const char *env_path(const struct init_args *a)
+{
+    for (const char *const *e = a->envp; e && *e; e++)
+        if (!strncmp(*e, "PATH=", 5))
+            return *e + 5;
+    return "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+}
+
+static int open_program(struct task *t, const char *path, struct file **out)
+{
+    struct lookup_ctx lc = task_lookup_ctx(t);
+    struct file *f;
+    int err = vfs_open(&lc, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0, LOOKUP_FOLLOW, &f);
+    if (err)
+        return err;
+    if ((f->inode->mode & 0170000) != 0100000)
+        err = -EACCES;
+    else
+        err = inode_permission(f->inode, 1, t->cred);
+    if (err)
+        file_put(f);
+    else
+        *out = f;
+    return err;
+}
+
+// As execvp: the first hit in PATH; a file that may not be executed is remembered and passed over.
+static int find_program(struct task *t, const struct init_args *a, struct strbuf *name,
+                        struct file **out)
+{
+    if (strchr(a->argv[0], '/')) {
+        strbuf_str(name, a->argv[0]);
+        return name->bad ? -ENOMEM : open_program(t, a->argv[0], out);
+    }
+    int err = -ENOENT;
+    if (!*a->argv[0])
+        return err;
+    for (const char *p = env_path(a);;) {
+        size_t n = strcspn(p, ":");
+        strbuf_reset(name);
+        strbuf_put(name, n ? p : ".", n ? n : 1);
+        strbuf_char(name, '/');
+        strbuf_str(name, a->argv[0]);
+        if (name->bad)
+            return -ENOMEM;
+        int e = open_program(t, name->p, out);
+        if (!e)
+            return 0;
+        if (e != -ENOENT && e != -ENOTDIR)
+            err = e;
+        if (!p[n])
+            return err;
+        p += n + 1;
+    }
+}
+
+static int init_exec(struct task *t, const struct init_args *a)
+{
+    struct strbuf name = {}, argv = {}, envp = {};
+    struct file *exe = nullptr;
+    int argc, envc;
+    int err = strings_copy(a->argv, &argv, &argc);
+    if (!err)
+        err = strings_copy(a->envp, &envp, &envc);
+    if (!err && argc == 0)
+        err = -EINVAL;
+    if (!err)
+        err = find_program(t, a, &name, &exe);
+    if (!err)
+        err = task_exec(t, exe, name.p, &argv, argc, &envp, envc);
+    if (exe)
+        file_put(exe);
+    strbuf_free(&name);
+    strbuf_free(&argv);
+    strbuf_free(&envp);
+    return err;
+}
+
+static void init_undo(struct task *t, bool published)
+{
+    if (t->mm)
+        task_set_mm(t, nullptr, nullptr);
+    if (t->files) {
+        fdtab_put(t->files, t->files);
+        t->files = nullptr;
+    }
+    if (t->fs) {
+        fs_context_put(t->fs);
+        t->fs = nullptr;
+    }
+    if (published)
+        init_unpublish(t);
+    else if (t->cred)
+        ucount_uncharge(t->cred->uid, UCOUNT_TASKS);
+    if (t->fiber) {
+        t->dead = true;
+        fiber_start(t->fiber); // ends itself and drops the last reference
+    } else {
+        task_put(t);
+    }
+}
+
+int task_create_init(const struct init_args *a, struct task **out)
+{
+    struct task *t = task_alloc();
+    if (!t)
+        return -ENOMEM;
+    bool published = false;
+    int err = init_cred(t, a);
+    if (!err)
+        err = init_namespaces(t, a);
+    if (!err)
+        err = init_group(t, a);
+    if (!err)
+        err = init_files(t, a);
+    if (!err) {
+        t->fiber = fiber_new(task_main, t, t);
+        err = t->fiber ? 0 : -ENOMEM;
+    }
+    if (!err) {
+        err = init_publish(t, a);
+        published = !err;
+    }
+    if (!err && a->terminal && tty_task_hooks)
+        err = tty_task_hooks->set_controlling(t, a->terminal);
+    if (!err)
+        err = init_exec(t, a);
+    if (err) {
+        init_undo(t, published);
+        return err;
+    }
+    task_get(t); // the fiber's; the list has the first one
+    *out = task_get(t);
+    spin_lock(&t->group->sig_lock);
+    t->started = true;
+    fiber_start(t->fiber);
+    spin_unlock(&t->group->sig_lock);
+    return 0;
+}
