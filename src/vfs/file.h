@@ -71,6 +71,8 @@ struct file {
     int32_t owner_type, owner_id, owner_sig; // [owner_lock] F_SETOWN / F_SETSIG
     bool can_read, can_write;   // [C] by access mode
     bool opath;                 // [C] O_PATH
+    bool write_counted;         // [C] holds inode_get_write
+    bool wants_tty;             // during open: without O_NOCTTY
 };
 // A file on inode (takes references itself). flags: O_*.
 MUST_CHECK int file_new(const struct file_ops *ops, struct inode *i, const struct path *p, int flags,
@@ -91,6 +93,8 @@ int vfs_fsync(struct file *f, bool datasync);
 // Kernel-side entry points: check access mode, limits, append, position.
 long file_read(struct file *f, struct uio *u, int64_t *pos);  // pos null: f->pos
 long file_write(struct file *f, struct uio *u, int64_t *pos);
+// file_write with RWF_APPEND and RWF_DSYNC as asked, whatever f->flags say.
+long file_write_flags(struct file *f, struct uio *u, int64_t *pos, bool append, bool sync);
 long file_read_kernel(struct file *f, void *buf, size_t n, int64_t off); // whole or to EOF
 int64_t file_seek(struct file *f, int64_t off, int whence);
 uint32_t file_poll(struct file *f, struct poll_table *pt);
@@ -119,7 +123,10 @@ struct file *fd_remove(struct fdtab *t, int fd); // the table's reference, or nu
 int fd_close(struct fdtab *t, int fd, void *owner); // flush + put
 int fd_get_cloexec(struct fdtab *t, int fd);
 int fd_set_cloexec(struct fdtab *t, int fd, bool on);
+int file_close(struct file *f, void *owner); // of a descriptor already removed: flush + put
 void fdtab_close_on_exec(struct fdtab *t, void *owner);
+void fdtab_close_range(struct fdtab *t, uint32_t first, uint32_t last, void *owner);
+void fdtab_cloexec_range(struct fdtab *t, uint32_t first, uint32_t last);
 // Calls fn for each open descriptor in order from `from`; stops when it returns false.
 void fdtab_iterate(struct fdtab *t, int from, bool (*fn)(int fd, struct file *f, void *arg), void *arg);
 int fdtab_count(struct fdtab *t);

@@ -57,6 +57,7 @@ struct kstat {
 enum : uint32_t {
     IATTR_MODE = 1, IATTR_UID = 2, IATTR_GID = 4, IATTR_SIZE = 8, IATTR_ATIME = 16,
     IATTR_MTIME = 32, IATTR_ATIME_SET = 64, IATTR_MTIME_SET = 128, IATTR_CTIME = 256,
+    IATTR_KILL_PRIV = 512, // to vfs_setattr only (chown): set-id bits go; fs see it as MODE
 };
 struct iattr {
     uint32_t valid;      // IATTR_*; ATIME without ATIME_SET means "now"
@@ -147,6 +148,7 @@ struct super_ops {
     int (*d_revalidate)(struct dentry *d);
     void (*d_release)(struct dentry *d);
     int (*sync)(struct super *sb);
+    int (*remount)(struct super *sb, const char *options);      // default: options ignored
     void (*release)(struct super *sb);
     void (*show_options)(struct super *sb, struct strbuf *out); // ",size=..." for mountinfo
 };
@@ -185,6 +187,17 @@ uint64_t vfs_new_ino(void);
 // Initialises an inode embedded in a file system's own: ref 1, times now.
 void inode_init(struct inode *i, struct super *sb, const struct inode_ops *ops,
                 const struct file_ops *fops, uint32_t mode, const struct cred *c);
+// gid, and S_ISGID of a new directory, from a set-group-ID directory.
+void inode_inherit(struct inode *i, const struct inode *dir);
+// Plain inodes from the VFS's own slab, for file systems without an inode type of their own
+// (without ops->release they are freed by inode_put).
+MUST_CHECK struct inode *inode_alloc(void);
+void inode_free(struct inode *i);
+int inode_getattr(struct inode *i, struct kstat *st);
+void inode_setattr_fields(struct inode *i, const struct iattr *a); // all but size; for ops->setattr
+int inode_permission_generic(struct inode *i, int mask, const struct cred *c); // mode bits, caps
+// truncate: limits, set-id bits, then setattr; takes i->lock. No permission check.
+MUST_CHECK int inode_truncate(struct inode *i, uint64_t size, const struct cred *c);
 struct inode *inode_get(struct inode *i);
 void inode_put(struct inode *i);
 void inode_touch(struct inode *i, uint32_t which /* IATTR_ATIME|MTIME|CTIME */);
@@ -216,6 +229,9 @@ struct mount {
     uint64_t id;              // [C]
     uint64_t peer_group, master_group;     // [mount_lock] propagation
     bool unbindable;
+    bool expire;              // [mount_lock] MNT_EXPIRE was asked for once
+    struct mount *copy;       // [mount_lock] scratch of tree copies
+    struct list all;          // [mount_lock] every mount, for propagation
 };
 struct mntns {
     struct ref ref;
@@ -287,8 +303,11 @@ MUST_CHECK int path_lookup(const struct lookup_ctx *c, int dirfd, const char *na
 // Parent directory and last component (name[256]); *slash: the path ended in '/'.
 MUST_CHECK int path_lookup_parent(const struct lookup_ctx *c, int dirfd, const char *name,
                                   unsigned flags, struct path *parent, char *last, bool *slash);
-// The absolute path of p as seen from root ("(unreachable)" prefixed as Linux does; " (deleted)").
+// The absolute path of p as seen from root, with " (deleted)"; the part below the topmost mount
+// where root cannot be reached (as d_path). Anonymous files: their name.
 int path_print(const struct path *p, const struct path *root, struct strbuf *out);
+// As getcwd(2): -ENOENT when removed, "(unreachable)" in front when outside root.
+int path_print_cwd(const struct path *p, const struct path *root, struct strbuf *out);
 int inode_permission(struct inode *i, int mask /* 4 r 2 w 1 x */, const struct cred *c);
 
 // --- operations on paths (used by the system calls, by exec and by the boot code) ---
