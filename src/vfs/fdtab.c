@@ -69,6 +69,11 @@ struct fdtab *fdtab_get(struct fdtab *t)
     return t;
 }
 
+bool fdtab_shared(const struct fdtab *t)
+{
+    return ref_count(&t->ref) > 1;
+}
+
 // Makes room for descriptor `want`; the lock is dropped and taken again. False: no memory.
 static bool grow_locked(struct fdtab *t, uint32_t want)
 {

@@ -109,7 +109,7 @@ void file_put(struct file *f)
 {
     if (!f || !ref_put(&f->ref))
         return;
-    if (!list_empty(&f->epoll_items))
+    if (READ_SHARED(f->epolled))
         epoll_file_release(f);
     if (!f->opath) {
         uint32_t isdir = S_ISDIR(f->inode->mode) ? IN_ISDIR : 0;

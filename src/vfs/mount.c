@@ -8,7 +8,7 @@
 
 SLAB_DEFINE(mount_slab, struct mount);
 SLAB_DEFINE(mntns_slab, struct mntns);
-struct mutex mount_lock = {.rank = RANK_MOUNT, .waiters = LIST_INIT(mount_lock.waiters)};
+struct mutex mount_lock = MUTEX_INIT(mount_lock, RANK_MOUNT);
 struct spinlock mount_spin = SPINLOCK_INIT;
 struct list all_mounts = LIST_INIT(all_mounts);
 static uint64_t next_id = 20, next_group, next_ns;

@@ -47,7 +47,7 @@ static int open_last_step(struct inode *i, struct file *f)
 {
     if (S_ISSOCK(i->mode))
         return -ENXIO;
-    if (mode_is_special(i->mode))
+    if (mode_is_special(i->mode) && !(i->fops && i->fops->own_open))
         return vfs_open_special(i, f);
     if (!i->fops)
         return -ENXIO;
