@@ -27,11 +27,11 @@ struct mount *mount_new(struct super *sb, struct dentry *root, uint32_t flags)
     m->sb = super_get(sb);
     m->root = dentry_get(root);
     m->flags = flags;
-    m->id = __atomic_add_fetch(&next_id, 1, __ATOMIC_RELAXED);
     list_init(&m->siblings);
     list_init(&m->children);
     list_init(&m->all);
     spin_lock(&mount_spin);
+    m->id = ++next_id;
     list_push_back(&all_mounts, &m->all);
     spin_unlock(&mount_spin);
     return m;
@@ -295,6 +295,29 @@ int mount_attach(struct mount *m, const struct path *at)
     mutex_unlock(&mount_lock);
     path_put(p);
     return err;
+}
+
+// One superblock after the other, with no lock held: after each, the walk goes on behind its mount.
+void vfs_sync_all(void)
+{
+    uint64_t done = 0; // ids grow along the list
+    for (;;) {
+        struct mount *next = nullptr;
+        spin_lock(&mount_spin);
+        list_for_each(it, &all_mounts) {
+            struct mount *m = list_entry(it, struct mount, all);
+            if (m->id > done && m->sb->ops->sync && ref_get_unless_zero(&m->ref)) {
+                next = m;
+                break;
+            }
+        }
+        spin_unlock(&mount_spin);
+        if (!next)
+            return;
+        done = next->id;
+        next->sb->ops->sync(next->sb);
+        mount_put(next);
+    }
 }
 
 // --- namespaces ---

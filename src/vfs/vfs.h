@@ -182,6 +182,7 @@ const struct fs_type *const *fs_type_all(size_t *n);
 MUST_CHECK struct super *super_new(const struct fs_type *t, const struct super_ops *ops);
 struct super *super_get(struct super *);
 void super_put(struct super *);
+void vfs_sync_all(void);      // sync(2): every mounted superblock
 uint64_t vfs_new_dev(void);   // anonymous device numbers
 uint64_t vfs_new_ino(void);
 // Initialises an inode embedded in a file system's own: ref 1, times now.
