@@ -12,6 +12,10 @@
 #include <sys/stat.h>
 #include <sys/vfs.h>
 
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 8u // Linux 6.3
+#endif
+
 SLAB_DEFINE(quota_slab, struct tmpfs_quota);
 SLAB_DEFINE(tmpfs_super_slab, struct tmpfs_super);
 SLAB_DEFINE(tmpfs_inode_slab, struct tmpfs_inode);
