@@ -458,11 +458,11 @@ static int file_fsync_(struct file *f, bool datasync)
 }
 
 // --- seals (fcntl(2)) -----------------------------------------------------------------------------------------
-static long file_fcntl(struct file *f, struct task *task, unsigned cmd, uint64_t arg)
+static int file_fcntl(struct file *f, struct task *task, unsigned cmd, uint64_t arg)
 {
     struct tmpfs_inode *t = tmpfs_i(f->inode);
     if (cmd == F_GET_SEALS)
-        return READ_SHARED(t->seals);
+        return (int)READ_SHARED(t->seals);
     if (cmd != F_ADD_SEALS)
         return -EINVAL;
     if (!f->can_write)
