@@ -15,8 +15,6 @@ extern struct spinlock dentry_lock; // hash table, LRU, names, parents, child li
 struct dentry *dcache_find(struct dentry *dir, const char *name, size_t n);
 // An unhashed negative child (its parent referenced). null: no memory.
 struct dentry *dentry_alloc(struct dentry *dir, const char *name, size_t n);
-// A dentry without parent for an anonymous inode; takes the inode reference on success.
-struct dentry *dentry_new_anon(struct super *sb, struct inode *i, const char *name);
 void dentry_rehash(struct dentry *d);  // enters an unhashed one; failure leaves it out
 // After a successful rename: od takes the place (parent, name) of nd; with exchange also nd of od.
 void dentry_move(struct dentry *od, struct dentry *nd, bool exchange);

@@ -204,6 +204,9 @@ void inode_put(struct inode *i);
 void inode_touch(struct inode *i, uint32_t which /* IATTR_ATIME|MTIME|CTIME */);
 struct ktimespec vfs_now(void);
 MUST_CHECK struct dentry *dentry_new_root(struct super *sb, struct inode *i); // takes the inode ref
+// A dentry without parent for an anonymous inode (a path with a null mount); takes the inode ref on
+// success. `name` is what path_print shows.
+MUST_CHECK struct dentry *dentry_new_anon(struct super *sb, struct inode *i, const char *name);
 void dentry_instantiate(struct dentry *d, struct inode *i); // takes the inode ref; d was negative
 struct dentry *dentry_get(struct dentry *d);
 void dentry_put(struct dentry *d);

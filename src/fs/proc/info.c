@@ -2,7 +2,6 @@
 // The files of /proc that describe the machine, as the sandbox is one.
 #include "abi/errno.h"
 #include "base/slab.h"
-#include "fs/proc/net.h"
 #include "fs/proc/proc.h"
 #include "host/raw.h"
 #include "kern/limits.h"
@@ -176,25 +175,25 @@ int proc_show_partitions(struct strbuf *out, struct proc_inode *p)
     strbuf_str(out, "major minor  #blocks  name\n\n");
     return 0;
 }
+int proc_show_interrupts(struct strbuf *out, struct proc_inode *p)
+{
+    // No device raises any: the heading is what tools count CPUs by.
+    bool soft = !strcmp(p->e->name, "softirqs");
+    strbuf_str(out, soft ? "                    " : "           ");
+    for (int i = 0; i < machine.ncpus; i++)
+        strbuf_fmt(out, "CPU%-8d", i);
+    strbuf_char(out, '\n');
+    static const char *const kinds[] = {"HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL",
+                                        "TASKLET", "SCHED", "HRTIMER", "RCU"};
+    for (size_t k = 0; soft && k < ARRAY_LEN(kinds); k++) {
+        strbuf_fmt(out, "%12s:", kinds[k]);
+        for (int i = 0; i < machine.ncpus; i++)
+            strbuf_fmt(out, " %10d", 0);
+        strbuf_char(out, '\n');
+    }
+    return 0;
+}
 int proc_show_empty(struct strbuf *out, struct proc_inode *p)
 {
-    return 0;
-}
-int proc_show_net_dev(struct strbuf *out, struct proc_inode *p)
-{
-    strbuf_str(out, "Inter-|   Receive                                                |  Transmit\n"
-                    " face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets"
-                    " errs drop fifo colls carrier compressed\n"
-                    "    lo:       0       0    0    0    0     0          0         0        0       0"
-                    "    0    0    0     0       0          0\n");
-    return 0;
-}
-
-void (*proc_net_unix_hook)(struct strbuf *out);
-int proc_show_net_unix(struct strbuf *out, struct proc_inode *p)
-{
-    strbuf_str(out, "Num       RefCount Protocol Flags    Type St Inode Path\n");
-    if (proc_net_unix_hook)
-        proc_net_unix_hook(out);
     return 0;
 }

@@ -130,7 +130,7 @@ static const struct proc_entry fd_entry = {
     .name = "fd", .mode = S_IFLNK | 0700, .get_link = fd_get_path, .readlink = fd_text,
     .owner_only = true};
 static const struct proc_entry fdinfo_entry = {
-    .name = "fdinfo", .mode = S_IFREG | 0400, .show = fdinfo_show, .owner_only = true};
+    .name = "fdinfo", .mode = S_IFREG | 0444, .show = fdinfo_show, .owner_only = true};
 
 static int fd_lookup_as(struct proc_inode *dir, const char *name, const struct proc_entry *e,
                         struct inode **out)
@@ -142,8 +142,10 @@ static int fd_lookup_as(struct proc_inode *dir, const char *name, const struct p
     if (!f)
         return -ENOENT;
     int err = proc_inode_new(dir->inode.sb, e, dir->task, probe.nr, out);
-    if (!err && S_ISLNK(e->mode))
+    if (!err && S_ISLNK(e->mode)) {
         (*out)->mode = S_IFLNK | (f->can_read ? 0500 : 0) | (f->can_write ? 0300 : 0);
+        (*out)->size = 64; // as Linux says, whatever the length
+    }
     file_put(f);
     return err;
 }
@@ -223,31 +225,6 @@ static int task_dir_readdir(struct proc_inode *dir, struct file *f, struct dir_c
     return 0;
 }
 
-// --- ns/ --------------------------------------------------------------------------------------------------
-static int ns_text(struct strbuf *out, struct proc_inode *p)
-{
-    // Initial namespaces have the fixed inode numbers of linux/proc_ns.h.
-    static const struct { const char *name; uint32_t ino; } fixed[] = {
-        {"cgroup", 0xEFFFFFFB}, {"ipc", 0xEFFFFFFF}, {"mnt", 0xF0000000}, {"net", 0xF0000001},
-        {"pid", 0xEFFFFFFC}, {"pid_for_children", 0xEFFFFFFC}, {"time", 0xEFFFFFFA},
-        {"time_for_children", 0xEFFFFFFA}, {"user", 0xEFFFFFFD}, {"uts", 0xEFFFFFFE}};
-    uint64_t ino = 0;
-    const char *name = p->e->name;
-    for (size_t i = 0; i < ARRAY_LEN(fixed); i++)
-        if (!strcmp(fixed[i].name, name))
-            ino = fixed[i].ino;
-    if (!strcmp(name, "uts") && p->task->uts && p->task->uts->ino)
-        ino = p->task->uts->ino;
-    if (!strncmp(name, "pid", 3) && p->task->pidns->ino)
-        ino = p->task->pidns->ino;
-    strbuf_fmt(out, "%.*s:[%lu]", (int)strcspn(name, "_"), name, ino);
-    return 0;
-}
-#define NS(n) {.name = n, .mode = S_IFLNK | 0777, .readlink = ns_text, .owner_only = true}
-static const struct proc_entry ns_entries[] = {
-    NS("cgroup"), NS("ipc"), NS("mnt"), NS("net"), NS("pid"), NS("pid_for_children"), NS("time"),
-    NS("time_for_children"), NS("user"), NS("uts"), {}};
-
 // --- memory files -----------------------------------------------------------------------------------------
 static int mem_range(struct strbuf *out, struct proc_inode *p, bool env)
 {
@@ -282,6 +259,41 @@ static int maps_common(struct strbuf *out, struct proc_inode *p, bool smaps)
 }
 static int maps_show(struct strbuf *out, struct proc_inode *p) { return maps_common(out, p, false); }
 static int smaps_show(struct strbuf *out, struct proc_inode *p) { return maps_common(out, p, true); }
+
+// Sums of the smaps rows under one heading; the text is the interface of mem/ to both files.
+static int smaps_rollup_show(struct strbuf *out, struct proc_inode *p)
+{
+    static const char *const keys[] = {
+        "Rss", "Pss", "Pss_Dirty", "Pss_Anon", "Pss_File", "Pss_Shmem", "Shared_Clean",
+        "Shared_Dirty", "Private_Clean", "Private_Dirty", "Referenced", "Anonymous", "KSM",
+        "LazyFree", "AnonHugePages", "ShmemPmdMapped", "FilePmdMapped", "Shared_Hugetlb",
+        "Private_Hugetlb", "Swap", "SwapPss", "Locked"};
+    uint64_t sum[ARRAY_LEN(keys)] = {}, start = 0, end = 0;
+    struct strbuf text = {};
+    int err = maps_common(&text, p, true);
+    if (err || text.bad || !text.p) {
+        bool bad = text.bad;
+        strbuf_free(&text);
+        return err ? err : bad ? -ENOMEM : 0;
+    }
+    for (char *s = text.p; *s; s += strcspn(s, "\n") + 1) {
+        size_t n = strcspn(s, ":\n ");
+        if (s[n] != ':') { // "start-end prot ..."
+            char *dash;
+            uint64_t from = strtoul(s, &dash, 16);
+            start = start ? start : from;
+            end = *dash == '-' ? strtoul(dash + 1, nullptr, 16) : end;
+        }
+        for (size_t k = 0; s[n] == ':' && k < ARRAY_LEN(keys); k++)
+            if (strlen(keys[k]) == n && !memcmp(keys[k], s, n))
+                sum[k] += strtoul(s + n + 1, nullptr, 10);
+    }
+    strbuf_free(&text);
+    strbuf_fmt(out, "%08lx-%08lx ---p 00000000 00:00 0 %24s [rollup]\n", start, end, "");
+    for (size_t k = 0; k < ARRAY_LEN(keys); k++)
+        strbuf_fmt(out, "%s:%*s%8lu kB\n", keys[k], (int)(15 - strlen(keys[k])), "", sum[k]);
+    return 0;
+}
 
 static int auxv_show(struct strbuf *out, struct proc_inode *p)
 {
@@ -394,6 +406,25 @@ static int mounts_common(struct strbuf *out, struct proc_inode *p, bool info)
 }
 static int mounts_show_(struct strbuf *out, struct proc_inode *p) { return mounts_common(out, p, false); }
 static int mountinfo_show(struct strbuf *out, struct proc_inode *p) { return mounts_common(out, p, true); }
+// "device proc mounted on /proc with fstype proc", from the six columns of mounts.
+static int mountstats_show(struct strbuf *out, struct proc_inode *p)
+{
+    struct strbuf text = {};
+    int err = mounts_common(&text, p, false);
+    for (char *s = err || text.bad ? nullptr : text.p; s && *s; s += strcspn(s, "\n") + 1) {
+        size_t dev = strcspn(s, " "), dir = strcspn(s + dev + 1, " ");
+        const char *type = s + dev + 1 + dir + 1;
+        strbuf_str(out, "device ");
+        strbuf_put(out, s, dev);
+        strbuf_str(out, " mounted on ");
+        strbuf_put(out, s + dev + 1, dir);
+        strbuf_fmt(out, " with fstype %.*s\n", (int)strcspn(type, " "), type);
+    }
+    if (!err && text.bad)
+        err = -ENOMEM;
+    strbuf_free(&text);
+    return err;
+}
 static int cgroup_show(struct strbuf *out, struct proc_inode *p)
 {
     strbuf_str(out, "0::/\n");
@@ -436,6 +467,28 @@ static int children_show(struct strbuf *out, struct proc_inode *p)
     mutex_unlock(&tasklist_lock);
     return 0;
 }
+static int cpuset_show(struct strbuf *out, struct proc_inode *p)
+{
+    strbuf_str(out, "/\n");
+    return 0;
+}
+static int schedstat_show(struct strbuf *out, struct proc_inode *p)
+{
+    struct task *t = p->task;
+    strbuf_fmt(out, "%lu 0 %lu\n", READ_SHARED(t->cpu_ns) + READ_SHARED(t->stime_ns),
+               READ_SHARED(t->nvcsw) + READ_SHARED(t->nivcsw));
+    return 0;
+}
+static int sessionid_show(struct strbuf *out, struct proc_inode *p)
+{
+    strbuf_str(out, "4294967295");
+    return 0;
+}
+static int timens_show(struct strbuf *out, struct proc_inode *p)
+{
+    strbuf_str(out, "monotonic           0         0\nboottime            0         0\n");
+    return 0;
+}
 static int timerslack_show(struct strbuf *out, struct proc_inode *p)
 {
     strbuf_fmt(out, "%lu\n", p->task->timer_slack);
@@ -447,70 +500,46 @@ static int coredump_filter_show(struct strbuf *out, struct proc_inode *p)
     return 0;
 }
 
-// --- net/ -------------------------------------------------------------------------------------------------
-static int net_tcp_show(struct strbuf *out, struct proc_inode *p)
-{
-    strbuf_str(out, "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt"
-                    "   uid  timeout inode\n");
-    return 0;
-}
-static int net_route_show(struct strbuf *out, struct proc_inode *p)
-{
-    strbuf_str(out, "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\tWindow\t"
-                    "IRTT\n");
-    return 0;
-}
-static int net_arp_show(struct strbuf *out, struct proc_inode *p)
-{
-    strbuf_str(out, "IP address       HW type     Flags       HW address            Mask     Device\n");
-    return 0;
-}
 #define TEXT(n, fn) {.name = n, .mode = S_IFREG | 0444, .show = fn}
-static const struct proc_entry net_entries[] = {
-    TEXT("arp", net_arp_show),        TEXT("dev", proc_show_net_dev),
-    TEXT("if_inet6", proc_show_empty), TEXT("route", net_route_show),
-    TEXT("tcp", net_tcp_show),        TEXT("tcp6", net_tcp_show),
-    TEXT("udp", net_tcp_show),        TEXT("udp6", net_tcp_show),
-    TEXT("unix", proc_show_net_unix), {},
-};
-
+#define OWNER_TEXT(n, m, fn) {.name = n, .mode = S_IFREG | m, .show = fn, .owner_only = true}
 // --- rows ---------------------------------------------------------------------------------------------------
+#define LINK(n, get)                                                                               \
+    {.name = n, .mode = S_IFLNK | 0777, .get_link = get, .readlink = link_text, .owner_only = true}
 #define COMMON_ENTRIES                                                                             \
-    {.name = "auxv", .mode = S_IFREG | 0400, .show = auxv_show, .owner_only = true},               \
-    TEXT("cgroup", cgroup_show), TEXT("cmdline", cmdline_show),                                    \
+    OWNER_TEXT("auxv", 0400, auxv_show), TEXT("cgroup", cgroup_show),                              \
+    TEXT("cmdline", cmdline_show),                                                                 \
     {.name = "comm", .mode = S_IFREG | 0644, .show = comm_show, .store = comm_store},              \
-    {.name = "cwd", .mode = S_IFLNK | 0777, .get_link = cwd_get, .readlink = link_text,            \
-     .owner_only = true},                                                                          \
-    {.name = "environ", .mode = S_IFREG | 0400, .show = environ_show, .owner_only = true},         \
-    {.name = "exe", .mode = S_IFLNK | 0777, .get_link = exe_get, .readlink = link_text,            \
-     .owner_only = true},                                                                          \
+    TEXT("cpuset", cpuset_show), LINK("cwd", cwd_get),                                             \
+    OWNER_TEXT("environ", 0400, environ_show), LINK("exe", exe_get),                               \
     {.name = "fd", .mode = S_IFDIR | 0500, .lookup = fd_lookup, .readdir = fd_readdir,             \
      .owner_only = true},                                                                          \
     {.name = "fdinfo", .mode = S_IFDIR | 0555, .lookup = fdinfo_lookup, .readdir = fd_readdir,     \
      .owner_only = true},                                                                          \
     {.name = "gid_map", .mode = S_IFREG | 0644, .show = id_map_show},                              \
-    {.name = "io", .mode = S_IFREG | 0400, .show = proc_show_io, .owner_only = true},              \
-    TEXT("limits", proc_show_limits), TEXT("loginuid", loginuid_show), TEXT("maps", maps_show),    \
+    OWNER_TEXT("io", 0400, proc_show_io), TEXT("limits", proc_show_limits),                        \
+    TEXT("loginuid", loginuid_show), OWNER_TEXT("maps", 0444, maps_show),                          \
     {.name = "mem", .mode = S_IFREG | 0600, .fops = &mem_fops},                                    \
     TEXT("mountinfo", mountinfo_show), TEXT("mounts", mounts_show_),                               \
-    {.name = "net", .mode = S_IFDIR | 0555, .children = net_entries},                              \
-    {.name = "ns", .mode = S_IFDIR | 0511, .children = ns_entries},                                \
+    {.name = "net", .mode = S_IFDIR | 0555, .children = proc_net_entries},                         \
+    {.name = "ns", .mode = S_IFDIR | 0511, .children = proc_ns_entries},                           \
     TEXT("oom_score", oom_score_show),                                                             \
     {.name = "oom_score_adj", .mode = S_IFREG | 0644, .show = oom_adj_show,                        \
      .store = oom_adj_store},                                                                      \
-    TEXT("personality", personality_show),                                                         \
-    {.name = "projid_map", .mode = S_IFREG | 0644, .show = id_map_show},                           \
-    {.name = "root", .mode = S_IFLNK | 0777, .get_link = root_get, .readlink = link_text,          \
-     .owner_only = true},                                                                          \
+    OWNER_TEXT("personality", 0400, personality_show),                                             \
+    {.name = "projid_map", .mode = S_IFREG | 0644, .show = id_map_show}, LINK("root", root_get),   \
+    TEXT("schedstat", schedstat_show), TEXT("sessionid", sessionid_show),                          \
     {.name = "setgroups", .mode = S_IFREG | 0644, .show = setgroups_show},                         \
-    TEXT("smaps", smaps_show), TEXT("statm", proc_show_statm), TEXT("status", proc_show_status),   \
+    OWNER_TEXT("smaps", 0444, smaps_show), OWNER_TEXT("smaps_rollup", 0444, smaps_rollup_show),    \
+    TEXT("statm", proc_show_statm), TEXT("status", proc_show_status),                              \
     {.name = "uid_map", .mode = S_IFREG | 0644, .show = id_map_show}, TEXT("wchan", wchan_show)
 
 static const struct proc_entry tid_entries[] = {
     COMMON_ENTRIES, TEXT("children", children_show), TEXT("stat", proc_show_tid_stat), {}};
 const struct proc_entry proc_pid_entries[] = {
     COMMON_ENTRIES,
+    OWNER_TEXT("mountstats", 0400, mountstats_show),
     TEXT("stat", proc_show_stat),
+    TEXT("timens_offsets", timens_show),
     TEXT("timerslack_ns", timerslack_show),
     TEXT("coredump_filter", coredump_filter_show),
     {.name = "task", .mode = S_IFDIR | 0555, .lookup = task_dir_lookup, .readdir = task_dir_readdir},

@@ -146,6 +146,28 @@ static int show_stat(struct strbuf *out, struct proc_inode *p, bool whole)
 int proc_show_stat(struct strbuf *out, struct proc_inode *p) { return show_stat(out, p, true); }
 int proc_show_tid_stat(struct strbuf *out, struct proc_inode *p) { return show_stat(out, p, false); }
 
+// One number per namespace, from the reader's down to the task's own.
+static void status_numbers(struct strbuf *out, struct task *t, const struct pidns *ns)
+{
+    const struct pidns *chain[PIDNS_MAX_LEVEL];
+    int n = 0;
+    for (const struct pidns *at = t->pidns; at && n < PIDNS_MAX_LEVEL; at = at->parent) {
+        chain[n++] = at;
+        if (at == ns)
+            break;
+    }
+    static const char *const names[] = {"NStgid", "NSpid", "NSpgid", "NSsid"};
+    strbuf_char(out, '\n');
+    for (int k = 0; k < 4; k++) {
+        strbuf_fmt(out, "%s:", names[k]);
+        for (int i = n - 1; i >= 0; i--)
+            strbuf_fmt(out, "\t%d", k == 0   ? task_tgid_in(t, chain[i])
+                                    : k == 1 ? task_tid_in(t, chain[i])
+                                    : k == 2 ? group_pgid_in(t->group, chain[i])
+                                             : group_sid_in(t->group, chain[i]));
+        strbuf_char(out, '\n');
+    }
+}
 static void status_ids(struct strbuf *out, struct task *t, struct pidns *ns)
 {
     struct cred *c = task_cred_get(t);
@@ -160,10 +182,8 @@ static void status_ids(struct strbuf *out, struct task *t, struct pidns *ns)
     strbuf_fmt(out, "FDSize:\t%d\nGroups:\t", files ? fds : 0);
     for (uint32_t i = 0; i < c->ngroups; i++)
         strbuf_fmt(out, "%u ", c->groups[i]);
-    int pid = task_tgid_in(t, ns), tid = task_tid_in(t, ns);
-    strbuf_fmt(out, "\nNStgid:\t%d\nNSpid:\t%d\nNSpgid:\t%d\nNSsid:\t%d\n", pid, tid,
-               group_pgid_in(t->group, ns), group_sid_in(t->group, ns));
     cred_put(c);
+    status_numbers(out, t, ns);
 }
 static void status_memory(struct strbuf *out, struct task *t)
 {

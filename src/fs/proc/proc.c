@@ -81,15 +81,11 @@ static int proc_lookup(struct inode *dir, struct dentry *d)
             return 0;
         }
     }
-    if (!p->e->lookup)
-        return 0;
-    int err = p->e->lookup(p, d->name, &i);
-    if (err == -ENOENT)
-        return 0;
-    if (err)
-        return err;
-    dentry_instantiate(d, i);
-    return 0;
+    // Not a negative dentry: also creating says ENOENT, as there is no way to make it.
+    int err = p->e->lookup ? p->e->lookup(p, d->name, &i) : -ENOENT;
+    if (!err)
+        dentry_instantiate(d, i);
+    return err;
 }
 
 static int proc_readlink(struct inode *i, struct strbuf *out)
@@ -115,18 +111,57 @@ static int proc_get_link(struct dentry *d, struct path *out)
     return p->e->get_link(out, p);
 }
 
+// The files of a process belong to its effective ids; those of one that must not be looked into (it
+// ran a set-id program, prctl(PR_SET_DUMPABLE)) to root, the directories that all may list excepted.
+static void proc_owner(struct proc_inode *p, uint32_t *uid, uint32_t *gid)
+{
+    struct mm *mm = p->inode.mode == (S_IFDIR | 0555) ? nullptr : task_mm_get(p->task);
+    bool dumpable = !mm || READ_SHARED(mm->dumpable);
+    struct cred *c = task_cred_get(p->task);
+    *uid = dumpable ? c->euid : 0;
+    *gid = dumpable ? c->egid : 0;
+    cred_put(c);
+    if (mm)
+        mm_put(mm);
+}
+
+// What changes while the inode lives: owner (setuid), and the links of task/ (one per thread).
+static int proc_getattr(struct inode *i, struct kstat *st)
+{
+    struct proc_inode *p = proc_inode_of(i);
+    if (!p->task)
+        return 0;
+    proc_owner(p, &st->uid, &st->gid);
+    if (S_ISDIR(i->mode) && !strcmp(p->e->name, "task"))
+        st->nlink = 2 + (uint32_t)READ_SHARED(p->task->group->nthreads);
+    return 0;
+}
+
 static int proc_setattr(struct inode *i, const struct iattr *a)
 {
     return a->valid & (uint32_t)~(IATTR_SIZE | IATTR_MTIME | IATTR_CTIME) ? -EPERM : 0;
+}
+
+bool proc_task_exists(struct task *t)
+{
+    struct task *found = task_find(t->pidns, task_tid_in(t, t->pidns));
+    if (found)
+        task_put(found);
+    return found == t;
 }
 
 static int proc_permission(struct inode *i, int mask, const struct cred *c)
 {
     struct proc_inode *p = proc_inode_of(i);
     uint32_t mode = i->mode;
+    if (S_ISDIR(mode) && p->task && !proc_task_exists(p->task))
+        return -ESRCH;
     if (p->e->owner_only && S_ISDIR(mode) && p->task && task_may_access(p->task))
         return -EACCES;
-    uint32_t bits = c->fsuid == i->uid ? mode >> 6 : cred_in_group(c, i->gid) ? mode >> 3 : mode;
+    uint32_t uid = i->uid, gid = i->gid;
+    if (p->task)
+        proc_owner(p, &uid, &gid);
+    uint32_t bits = c->fsuid == uid ? mode >> 6 : cred_in_group(c, gid) ? mode >> 3 : mode;
     if ((bits & (uint32_t)mask) == (uint32_t)mask)
         return 0;
     return cred_capable(c, 1 /* CAP_DAC_OVERRIDE */) ? 0 : -EACCES;
@@ -136,6 +171,7 @@ static const struct inode_ops proc_iops = {
     .lookup = proc_lookup,
     .readlink = proc_readlink,
     .get_link = proc_get_link,
+    .getattr = proc_getattr,
     .setattr = proc_setattr,
     .permission = proc_permission,
     .release = proc_release,
@@ -145,6 +181,8 @@ static int proc_readdir(struct file *f, struct dir_context *dc)
 {
     struct proc_inode *p = proc_file(f);
     int64_t at = 2;
+    if (p->task && !proc_task_exists(p->task))
+        return -ENOENT;
     if (!dir_emit_dots(f, dc))
         return 0;
     for (const struct proc_entry *e = p->e->children; e && e->name; e++, at++) {
@@ -164,6 +202,8 @@ static int proc_readdir(struct file *f, struct dir_context *dc)
 static int file_show(struct strbuf *out, void *arg)
 {
     struct proc_inode *p = arg;
+    if (p->task && !proc_task_exists(p->task))
+        return -ESRCH;
     return p->e->show ? p->e->show(out, p) : -EINVAL;
 }
 
@@ -282,6 +322,7 @@ const struct proc_entry proc_root_entries[] = {
     {.name = "devices", .mode = S_IFREG | 0444, .show = proc_show_devices},
     {.name = "diskstats", .mode = S_IFREG | 0444, .show = proc_show_empty},
     {.name = "filesystems", .mode = S_IFREG | 0444, .show = proc_show_filesystems},
+    {.name = "interrupts", .mode = S_IFREG | 0444, .show = proc_show_interrupts},
     {.name = "loadavg", .mode = S_IFREG | 0444, .show = proc_show_loadavg},
     {.name = "locks", .mode = S_IFREG | 0444, .show = proc_show_locks},
     {.name = "meminfo", .mode = S_IFREG | 0444, .show = proc_show_meminfo},
@@ -290,6 +331,7 @@ const struct proc_entry proc_root_entries[] = {
     {.name = "net", .mode = S_IFLNK | 0777, .readlink = net_readlink},
     {.name = "partitions", .mode = S_IFREG | 0444, .show = proc_show_partitions},
     {.name = "self", .mode = S_IFLNK | 0777, .readlink = self_readlink},
+    {.name = "softirqs", .mode = S_IFREG | 0444, .show = proc_show_interrupts},
     {.name = "stat", .mode = S_IFREG | 0444, .show = proc_show_global_stat},
     {.name = "swaps", .mode = S_IFREG | 0444, .show = proc_show_swaps},
     {.name = "sys", .mode = S_IFDIR | 0555, .children = proc_sys_entries},
@@ -305,16 +347,9 @@ const struct proc_entry proc_root_entries[] = {
 static int proc_d_revalidate(struct dentry *d)
 {
     struct proc_inode *p = d->inode ? proc_inode_of(d->inode) : nullptr;
-    struct pidns *ns = proc_pidns();
     if (!p)
         return 0;
-    if (!p->task || !ns)
-        return 1;
-    struct task *t = task_find(ns, task_tid_in(p->task, ns));
-    bool same = t == p->task;
-    if (t)
-        task_put(t);
-    return same;
+    return !p->task || proc_task_exists(p->task);
 }
 
 static const struct super_ops proc_super_ops = {.d_revalidate = proc_d_revalidate};

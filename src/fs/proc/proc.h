@@ -31,6 +31,7 @@ struct proc_entry {
     bool owner_only;             // entries below or behind need task_may_access()
 };
 extern const struct proc_entry proc_root_entries[], proc_sys_entries[], proc_pid_entries[];
+extern const struct proc_entry proc_net_entries[], proc_ns_entries[];
 extern const struct proc_entry proc_pid_dir, proc_tid_dir;
 
 MUST_CHECK int proc_inode_new(struct super *sb, const struct proc_entry *e, struct task *t, int nr,
@@ -43,6 +44,8 @@ static inline struct proc_inode *proc_file(struct file *f)
 {
     return proc_inode_of(f->inode);
 }
+// False once the task has been reaped: its number may be somebody else's by now.
+bool proc_task_exists(struct task *t);
 // The pid namespace whose numbers are shown: the reader's.
 struct pidns *proc_pidns(void);
 // Decimal number without sign or leading zeros; -1 if it is none.
@@ -78,5 +81,4 @@ int proc_show_swaps(struct strbuf *out, struct proc_inode *p);
 int proc_show_cgroups(struct strbuf *out, struct proc_inode *p);
 int proc_show_partitions(struct strbuf *out, struct proc_inode *p);
 int proc_show_empty(struct strbuf *out, struct proc_inode *p);
-int proc_show_net_dev(struct strbuf *out, struct proc_inode *p);
-int proc_show_net_unix(struct strbuf *out, struct proc_inode *p);
+int proc_show_interrupts(struct strbuf *out, struct proc_inode *p);
