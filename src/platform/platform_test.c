@@ -1,0 +1,793 @@
+// SPDX-License-Identifier: Apache-2.0
+// Both platforms against the same guests: hand-written code that the test itself is the kernel of.
+// Each test boots the platform in a child that is pid 1 of a pid namespace, as the Sentry is, and
+// runs its body in a fiber there (so: CHECK, not cmocka's assertions).
+#include "base/assert.h"
+#include "base/log.h"
+#include "base/test.h"
+#include "host/raw.h"
+#include "platform/platform.h"
+#include "platform/stub/sysmsg.h"
+#include "sched/fiber.h"
+#include "sched/mutex.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/futex.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+// --- guest code: position-independent, copied to TEXT ---------------------------------------------
+extern const char g_start[], g_end[], g_regs[], g_fault[], g_spin[], g_mixed[], g_zmm[], g_ymm[],
+    g_call[], g_int80[], g_add[], g_store[], g_xmm_wait[], g_vsyscall[], g_masked[], g_fork_bomb[];
+__asm__(".pushsection .rodata\n"
+        ".balign 64\n"
+        "g_start:\n"
+        // rbx = rounds; every register has a pattern, the result must be rbx + 1000.
+        "g_regs:\n"
+        "1: mov $0x1111111111111111, %rdi; mov $0x2222222222222222, %rsi\n"
+        "   mov $0x3333333333333333, %rdx; mov $0x4444444444444444, %r10\n"
+        "   mov $0x5555555555555555, %r8; mov $0x6666666666666666, %r9\n"
+        "   mov $0x7777777777777777, %r12; mov $0x8888888888888888, %r13\n"
+        "   mov $0x9999999999999999, %r14; mov $0xaaaaaaaaaaaaaaaa, %r15\n"
+        "   mov $0xbbbbbbbbbbbbbbbb, %rbp\n"
+        "   mov %rbx, -8(%rsp); mov %rbx, -128(%rsp)\n" // the red zone
+        "   mov $39, %eax; cmp $39, %eax; stc; syscall\n"
+        "2: jnc 9f\n" // flags kept
+        "   lea 2b(%rip), %r11; cmp %r11, %rcx; jne 9f\n"
+        "   lea 1000(%rbx), %rcx; cmp %rcx, %rax; jne 9f\n"
+        "   cmp %rbx, -8(%rsp); jne 9f; cmp %rbx, -128(%rsp); jne 9f\n"
+        "   mov $0x1111111111111111, %rax; cmp %rax, %rdi; jne 9f\n"
+        "   mov $0x2222222222222222, %rax; cmp %rax, %rsi; jne 9f\n"
+        "   mov $0x3333333333333333, %rax; cmp %rax, %rdx; jne 9f\n"
+        "   mov $0x4444444444444444, %rax; cmp %rax, %r10; jne 9f\n"
+        "   mov $0x5555555555555555, %rax; cmp %rax, %r8; jne 9f\n"
+        "   mov $0x6666666666666666, %rax; cmp %rax, %r9; jne 9f\n"
+        "   mov $0x7777777777777777, %rax; cmp %rax, %r12; jne 9f\n"
+        "   mov $0x8888888888888888, %rax; cmp %rax, %r13; jne 9f\n"
+        "   mov $0x9999999999999999, %rax; cmp %rax, %r14; jne 9f\n"
+        "   mov $0xaaaaaaaaaaaaaaaa, %rax; cmp %rax, %r15; jne 9f\n"
+        "   mov $0xbbbbbbbbbbbbbbbb, %rax; cmp %rax, %rbp; jne 9f\n"
+        "   dec %rbx; jnz 1b\n"
+        "   mov $60, %eax; syscall\n"
+        "9: ud2\n"
+        // reads (rdi), then exits with the value in rdi
+        "g_fault: mov (%rdi), %rdi; mov $60, %eax; syscall; ud2\n"
+        // r12 counts for ever
+        "g_spin: inc %r12; jmp g_spin\n"
+        // r12 counts, a call each 64 rounds: r13 = calls; r12 must be 64 * r13 after each
+        "g_mixed: mov $64, %ecx\n"
+        "1: inc %r12; dec %ecx; jnz 1b\n"
+        "   inc %r13; mov $39, %eax; syscall\n"
+        "   cmp %r13, %rax; jne 9b\n"
+        "   mov %r13, %rax; shl $6, %rax; cmp %rax, %r12; jne 9b\n"
+        "   cmp %r14, %r13; jb g_mixed\n"
+        "   mov $60, %eax; syscall; ud2\n"
+        // rbx rounds: 32 zmm and 8 mask registers, x87 and mxcsr control from rsi (2 KiB + 64), kept
+        "g_zmm:\n"
+        "   mov %rsi, %r12; mov %rdi, %r13\n"
+        "   ldmxcsr 2112(%r12); fldcw 2116(%r12)\n"
+        ".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\n"
+        "   vmovdqu64 \\n*64(%r12), %zmm\\n\n"
+        ".endr\n"
+        ".irp n,0,1,2,3,4,5,6,7\n"
+        "   kmovq 2048+8*\\n(%r12), %k\\n\n"
+        ".endr\n"
+        "1: mov $39, %eax; syscall\n"
+        "   dec %rbx; jnz 1b\n"
+        ".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31\n"
+        "   vmovdqu64 %zmm\\n, \\n*64(%r13)\n"
+        ".endr\n"
+        ".irp n,0,1,2,3,4,5,6,7\n"
+        "   kmovq %k\\n, 2048+8*\\n(%r13)\n"
+        ".endr\n"
+        "   stmxcsr 2112(%r13); fnstcw 2116(%r13); mov $60, %eax; syscall; ud2\n"
+        "g_ymm:\n"
+        "   mov %rsi, %r12; mov %rdi, %r13\n"
+        "   ldmxcsr 2112(%r12); fldcw 2116(%r12)\n"
+        ".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n"
+        "   vmovdqu \\n*32(%r12), %ymm\\n\n"
+        ".endr\n"
+        "1: mov $39, %eax; syscall\n"
+        "   dec %rbx; jnz 1b\n"
+        ".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n"
+        "   vmovdqu %ymm\\n, \\n*32(%r13)\n"
+        ".endr\n"
+        "   stmxcsr 2112(%r13); fnstcw 2116(%r13); mov $60, %eax; syscall; ud2\n"
+        // one call as the registers say, then exit(result)
+        "g_call: syscall; mov %rax, %rdi; mov $60, %eax; syscall; ud2\n"
+        "g_int80: mov $20, %eax; int $0x80; mov %rax, %rdi; mov $60, %eax; syscall; ud2\n"
+        "g_vsyscall: mov $0xffffffffff600400, %rax; call *%rax\n"
+        "   mov %rax, %rdi; mov $60, %eax; syscall; ud2\n"
+        // rbx times: lock incl (rdi); exit
+        "g_add: lock incl (%rdi); dec %rbx; jnz g_add; mov $60, %eax; syscall; ud2\n"
+        // (rdi) = rsi; exit((rdi))
+        "g_store: mov %rsi, (%rdi); mov (%rdi), %rdi; mov $60, %eax; syscall; ud2\n"
+        // rdi = stub's restorer: rt_sigreturn from a frame at rsi with all signals blocked
+        "g_masked: mov %rsi, %rsp; jmp *%rdi\n"
+        "g_end:\n"
+        ".popsection\n");
+
+constexpr uint64_t TEXT = 0x400000, STACK = 0x600000, DATA = 0x700000, SIZE = 0x10000;
+static const struct platform_ops *P;
+
+// --- harness ---------------------------------------------------------------------------------------
+static void (*body)(void);
+static void body_fiber(void *arg)
+{
+    body();
+    sched_stop();
+    fiber_exit(nullptr, nullptr);
+}
+static int boot_main(void *arg)
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    log_init(2, LOG_TEXT, LOG_INFO, "test");
+    struct platform_config cfg = {.uid = (int)geteuid(), .gid = (int)getegid()};
+    int err = P->init(&cfg);
+    if (err) {
+        fprintf(stderr, "platform init: %d\n", err);
+        _exit(1);
+    }
+    struct sched_config sc = {.nworkers = 2, .poll = true};
+    CHECK(!sched_init(&sc));
+    struct fiber *f = fiber_new(body_fiber, nullptr, nullptr);
+    CHECK(f);
+    fiber_start(f);
+    sched_run();
+    _exit(0);
+}
+static void boot(const struct platform_ops *p, void (*fn)(void))
+{
+    P = p;
+    body = fn;
+    unsigned long flags = CLONE_NEWPID | SIGCHLD | (geteuid() ? CLONE_NEWUSER : 0);
+    long pid = syscall(SYS_clone, flags, 0, 0, 0, 0);
+    if (pid == 0)
+        boot_main(nullptr);
+    assert_true(pid > 0);
+    int status = 0;
+    for (int i = 0; i < 12000; i++) {
+        if (waitpid((pid_t)pid, &status, WNOHANG | __WALL) == pid) {
+            assert_int_equal(status, 0);
+            return;
+        }
+        usleep(5000);
+    }
+    kill((pid_t)pid, SIGKILL);
+    waitpid((pid_t)pid, &status, __WALL);
+    fail_msg("timed out");
+}
+#define PLATFORM_TEST(name)                                \
+    static void body_##name(void);                         \
+    TEST(systrap_##name) { boot(&systrap_ops, body_##name); } \
+    static void body_##name(void)
+
+// A guest task and what its "kernel" does with its calls.
+struct guest {
+    struct aspace *as;
+    struct pcontext *ctx;
+    struct user_regs r;
+    struct pevent ev;
+    bool (*call)(struct guest *); // false: stop
+    struct fiber *waiter;
+    void *data;
+    uint64_t calls, interrupts, exit_code;
+    bool done;
+};
+static void regs_init(struct user_regs *r, const char *entry)
+{
+    *r = (struct user_regs){.rip = TEXT + (uint64_t)(entry - g_start),
+                            .rsp = STACK + SIZE - 256,
+                            .cs = 0x33,
+                            .ss = 0x2b,
+                            .rflags = 0x202,
+                            .orig_rax = ~0ull};
+}
+static void load(struct aspace *as, struct pcontext *ctx)
+{
+    constexpr int rw = PROT_READ | PROT_WRITE, anon = MAP_PRIVATE | MAP_ANONYMOUS;
+    CHECK(!P->map(ctx, TEXT, SIZE, rw, anon, -1, 0));
+    CHECK(!P->map(ctx, STACK, SIZE, rw, anon | MAP_NORESERVE, -1, 0));
+    CHECK(!P->map(ctx, DATA, SIZE, rw, anon, -1, 0));
+    long n = g_end - g_start;
+    CHECK(P->write_mem(as, UADDR(TEXT), g_start, (size_t)n) == n);
+    CHECK(!P->protect(ctx, TEXT, SIZE, PROT_READ | PROT_EXEC));
+}
+static void guest_new(struct guest *g, const char *entry)
+{
+    CHECK(!P->aspace_new(&g->as, &g->ctx));
+    load(g->as, g->ctx);
+    regs_init(&g->r, entry);
+}
+static void guest_free(struct guest *g)
+{
+    P->context_free(g->ctx);
+    P->aspace_free(g->as);
+}
+// Runs until exit, an event that is no call, or until the handler says so.
+static void guest_run(struct guest *g)
+{
+    for (;;) {
+        P->run(g->ctx, &g->r, &g->ev);
+        if (g->ev.kind == PEV_INTERRUPT) {
+            g->interrupts++;
+            continue;
+        }
+        if (g->ev.kind != PEV_SYSCALL)
+            break;
+        g->calls++;
+        if (g->r.orig_rax == 60 && g->ev.arch == AUDIT_ARCH_X86_64) {
+            g->exit_code = g->r.rdi;
+            break;
+        }
+        g->r.rax = 0;
+        if (g->call && !g->call(g))
+            break;
+    }
+}
+static void run_fiber(void *arg)
+{
+    struct guest *g = arg;
+    guest_run(g);
+    struct fiber *w = g->waiter;
+    P->context_free(g->ctx);
+    __atomic_store_n(&g->done, true, __ATOMIC_SEQ_CST);
+    fiber_wake(w);
+    fiber_exit(nullptr, nullptr);
+}
+static void guest_spawn(struct guest *g)
+{
+    g->waiter = fiber_current();
+    struct fiber *f = fiber_new(run_fiber, g, nullptr);
+    CHECK(f);
+    fiber_start(f);
+}
+static void guest_join(struct guest *g)
+{
+    while (!__atomic_load_n(&g->done, __ATOMIC_SEQ_CST))
+        fiber_park(KTIME_MAX, PARK_UNINTERRUPTIBLE);
+}
+static void sleep_ms(int ms)
+{
+    ktime_t end = ktime_now() + (ktime_t)ms * 1000000;
+    while (ktime_now() < end)
+        fiber_park(end, PARK_UNINTERRUPTIBLE);
+}
+static void check_exit(struct guest *g, uint64_t code)
+{
+    if (g->ev.kind != PEV_SYSCALL || g->exit_code != code)
+        panic("guest: event %d signal %d code %d addr %#lx rip %#lx, exit %#lx for %#lx", g->ev.kind,
+              g->ev.signo, g->ev.code, g->ev.addr, g->r.rip, g->exit_code, code);
+}
+
+// --- tests -----------------------------------------------------------------------------------------
+static bool call_regs(struct guest *g)
+{
+    CHECK(g->r.orig_rax == 39 && g->ev.arch == AUDIT_ARCH_X86_64);
+    g->r.rax = g->r.rbx + 1000;
+    return true;
+}
+PLATFORM_TEST(registers)
+{
+    struct guest g = {.call = call_regs};
+    guest_new(&g, g_regs);
+    g.r.rbx = 20000;
+    guest_run(&g);
+    check_exit(&g, 0x1111111111111111);
+    CHECK(g.calls == 20001);
+    guest_free(&g);
+}
+
+// Every way out of run() changes something else each time.
+static bool call_slow(struct guest *g)
+{
+    if (g->calls % 2)
+        g->r.fs_base = 0x1000 * g->calls;
+    else
+        CHECK(g->r.fs_base == 0x1000 * (g->calls - 1));
+    return call_regs(g);
+}
+PLATFORM_TEST(registers_changed)
+{
+    struct guest g = {.call = call_slow};
+    guest_new(&g, g_regs);
+    g.r.rbx = 2000;
+    guest_run(&g);
+    check_exit(&g, 0x1111111111111111);
+    guest_free(&g);
+}
+
+static bool has_avx512(void)
+{
+    return __builtin_cpu_supports("avx512bw");
+}
+PLATFORM_TEST(vector_registers)
+{
+    static uint8_t in[2176], out[2176];
+    struct guest g = {};
+    guest_new(&g, has_avx512() ? g_zmm : g_ymm);
+    for (size_t i = 0; i < sizeof(in); i++)
+        in[i] = (uint8_t)(i * 7 + i / 256 + 1);
+    uint32_t mxcsr = 0x7f80; // round to zero
+    uint16_t fcw = 0x0f7f;
+    memcpy(in + 2112, &mxcsr, 4);
+    memcpy(in + 2116, &fcw, 2);
+    memset(in + 2118, 0, sizeof(in) - 2118);
+    CHECK(P->write_mem(g.as, UADDR(DATA), in, sizeof(in)) == sizeof(in));
+    g.r.rsi = DATA;
+    g.r.rdi = DATA + 4096;
+    g.r.rbx = 20000;
+    guest_run(&g);
+    CHECK(g.ev.kind == PEV_SYSCALL);
+    CHECK(P->read_mem(g.as, out, UADDR(DATA + 4096), sizeof(out)) == sizeof(out));
+    size_t n = has_avx512() ? 2112 : 512;
+    CHECK(!memcmp(in, out, n) && !memcmp(in + 2112, out + 2112, 6));
+    guest_free(&g);
+}
+
+PLATFORM_TEST(fault)
+{
+    struct guest g = {};
+    guest_new(&g, g_fault);
+    g.r.rdi = 0x900010;
+    guest_run(&g);
+    CHECK(g.ev.kind == PEV_FAULT && g.ev.signo == SIGSEGV && g.ev.code == SEGV_MAPERR);
+    CHECK(g.ev.addr == 0x900010 && g.ev.trapno == 14 && (g.ev.err & 7) == 4);
+    CHECK(g.r.rip == TEXT + (uint64_t)(g_fault - g_start) && g.r.orig_rax == ~0ull);
+    // Mend it and go on.
+    uint64_t v = 0x123456789;
+    CHECK(!P->map(g.ctx, 0x900000, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    CHECK(P->write_mem(g.as, UADDR(0x900010), &v, 8) == 8);
+    guest_run(&g);
+    check_exit(&g, v);
+    // An instruction that is none, and a jump to nowhere.
+    regs_init(&g.r, g_end);
+    guest_run(&g);
+    regs_init(&g.r, g_start);
+    g.r.rip = 0x123;
+    guest_run(&g);
+    CHECK(g.ev.kind == PEV_FAULT && g.ev.signo == SIGSEGV && g.ev.addr == 0x123);
+    // The stack pointer does not matter.
+    regs_init(&g.r, g_fault);
+    g.r.rsp = 0xdead0000;
+    g.r.rdi = 0;
+    guest_run(&g);
+    CHECK(g.ev.kind == PEV_FAULT && g.r.rsp == 0xdead0000);
+    guest_free(&g);
+}
+
+PLATFORM_TEST(int80_and_vsyscall)
+{
+    struct guest g = {};
+    guest_new(&g, g_int80);
+    P->run(g.ctx, &g.r, &g.ev);
+    CHECK(g.ev.kind == PEV_SYSCALL && g.ev.arch == AUDIT_ARCH_I386 && g.r.orig_rax == 20);
+    g.r.rax = 77;
+    guest_run(&g);
+    check_exit(&g, 77);
+    regs_init(&g.r, g_vsyscall);
+    P->run(g.ctx, &g.r, &g.ev);
+    if (g.ev.kind == PEV_SYSCALL) { // else the host has none
+        CHECK(g.r.orig_rax == 201);
+        g.r.rax = 4711;
+        guest_run(&g);
+        check_exit(&g, 4711);
+    }
+    guest_free(&g);
+}
+
+PLATFORM_TEST(memory_calls)
+{
+    struct guest g = {};
+    guest_new(&g, g_store);
+    uint64_t at = 0x10000000, v = 0;
+    constexpr int rw = PROT_READ | PROT_WRITE;
+    int fd = memfd_create("t", 0);
+    CHECK(fd >= 0 && ftruncate(fd, 8192) == 0 && pwrite(fd, "filedata", 8, 4096) == 8);
+    for (int i = 0; i < 200; i++) { // descriptors must not pile up in the stub
+        CHECK(!P->map(g.ctx, at, 4096, rw, MAP_SHARED, fd, 4096));
+        CHECK(!P->map(g.ctx, at + 4096, 4096, rw, MAP_PRIVATE, fd, 4096));
+    }
+    g.r.rdi = at;
+    g.r.rsi = 0x6c6c6c6c6c6c6c6c;
+    guest_run(&g);
+    check_exit(&g, 0x6c6c6c6c6c6c6c6c);
+    CHECK(pread(fd, &v, 8, 4096) == 8 && v == 0x6c6c6c6c6c6c6c6c);
+    CHECK(P->read_mem(g.as, &v, UADDR(at + 4096), 8) == 8 && v == 0x6c6c6c6c6c6c6c6c);
+    CHECK(P->map(g.ctx, at, 4096, rw, MAP_SHARED, open("/dev/null", 0), 0) == -ENODEV ||
+          P->map(g.ctx, at, 4096, rw, MAP_SHARED, open("/proc/self/stat", 0), 0) < 0);
+    CHECK(!P->map(g.ctx, at + 0x10000, 8192, rw, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    v = 99;
+    CHECK(P->write_mem(g.as, UADDR(at + 0x11000), &v, 8) == 8);
+    CHECK(!P->remap(g.ctx, at + 0x10000, 8192, at + 0x20000, 16384));
+    CHECK(P->read_mem(g.as, &v, UADDR(at + 0x21000), 8) == 8 && v == 99);
+    CHECK(P->read_mem(g.as, &v, UADDR(at + 0x10000), 8) == -EFAULT);
+    CHECK(!P->remap(g.ctx, at + 0x20000, 16384, at + 0x20000, 4096));
+    CHECK(P->read_mem(g.as, &v, UADDR(at + 0x21000), 8) == -EFAULT);
+    CHECK(!P->protect(g.ctx, at + 0x20000, 4096, PROT_READ));
+    CHECK(P->write_mem(g.as, UADDR(at + 0x20000), &v, 8) == -EFAULT);
+    CHECK(!P->advise(g.ctx, DATA, 4096, MADV_DONTNEED));
+    CHECK(P->advise(g.ctx, DATA, 4096, 9 /* REMOVE */) < 0);
+    CHECK(!P->unmap(g.ctx, at, 0x30000));
+    CHECK(P->unmap(g.ctx, P->task_size() - 4096, 8192) == -EINVAL);
+    CHECK(P->map(g.ctx, P->task_size(), 4096, rw, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == -EINVAL);
+    // Copies stop where the mapping does.
+    static uint8_t buf[3 * 4096];
+    CHECK(!P->map(g.ctx, at, 8192, rw, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    CHECK(P->read_mem(g.as, buf, UADDR(at + 100), sizeof(buf)) == 8192 - 100);
+    CHECK(P->write_mem(g.as, UADDR(at + 8190), buf, 100) == 2);
+    CHECK(P->read_mem(g.as, buf, UADDR(P->task_size()), 1) == -EFAULT);
+    CHECK(P->read_mem(g.as, buf, UADDR(~0ull - 10), 100) == -EFAULT);
+    CHECK(P->read_mem(g.as, buf, UADDR(0), 0) == 0);
+    guest_free(&g);
+}
+
+PLATFORM_TEST(vdso_readable)
+{
+    uint64_t vdso, start, end;
+    uint8_t magic[4];
+    struct guest g = {};
+    guest_new(&g, g_spin);
+    P->vdso(&vdso, &start, &end);
+    CHECK(!vdso || (vdso >= start && vdso < end && start >= P->task_size()));
+    if (vdso) {
+        CHECK(P->read_mem(g.as, magic, UADDR(vdso), 4) == 4 && !memcmp(magic, "\177ELF", 4));
+        CHECK(P->write_mem(g.as, UADDR(vdso), magic, 4) == -EFAULT);
+    }
+    guest_free(&g);
+}
+
+PLATFORM_TEST(fork_copies)
+{
+    struct guest g[6] = {};
+    uint64_t v;
+    guest_new(&g[0], g_fault);
+    for (int i = 1; i < 6; i++) { // a chain: both numbers of the control socket
+        v = 100 + (uint64_t)i;
+        CHECK(P->write_mem(g[i - 1].as, UADDR(DATA), &v, 8) == 8);
+        CHECK(!P->aspace_fork(g[i - 1].ctx, &g[i].as, &g[i].ctx));
+        v = 0;
+        CHECK(P->write_mem(g[i - 1].as, UADDR(DATA), &v, 8) == 8);
+        CHECK(P->host_pid(g[i].as) != P->host_pid(g[i - 1].as));
+    }
+    for (int i = 5; i >= 0; i--) {
+        regs_init(&g[i].r, g_fault);
+        g[i].r.rdi = DATA;
+        guest_run(&g[i]);
+        check_exit(&g[i], i == 5 ? 105 : 0);
+        guest_free(&g[i]);
+    }
+}
+
+PLATFORM_TEST(fork_keeps_fp)
+{
+    static uint8_t a[8192], b[8192];
+    struct guest g = {}, c = {};
+    guest_new(&g, has_avx512() ? g_zmm : g_ymm);
+    for (size_t i = 0; i < 2176; i++)
+        a[i] = (uint8_t)(i * 3 + 1);
+    uint32_t mxcsr = 0x1f80;
+    uint16_t fcw = 0x37f;
+    memcpy(a + 2112, &mxcsr, 4);
+    memcpy(a + 2116, &fcw, 2);
+    CHECK(P->write_mem(g.as, UADDR(DATA), a, 2176) == 2176);
+    g.r.rsi = DATA;
+    g.r.rdi = DATA + 4096;
+    g.r.rbx = 10;
+    P->run(g.ctx, &g.r, &g.ev);
+    CHECK(g.ev.kind == PEV_SYSCALL);
+    CHECK(!P->aspace_fork(g.ctx, &c.as, &c.ctx));
+    c.r = g.r;
+    size_t n = P->fp_size(g.ctx);
+    CHECK(n == P->fp_size(c.ctx) && n <= sizeof(a));
+    CHECK(!P->fp_get(g.ctx, a, n) && !P->fp_get(c.ctx, b, n) && !memcmp(a, b, n));
+    guest_run(&c);
+    guest_run(&g);
+    CHECK(P->read_mem(g.as, a, UADDR(DATA + 4096), 2118) == 2118);
+    CHECK(P->read_mem(c.as, b, UADDR(DATA + 4096), 2118) == 2118);
+    CHECK(!memcmp(a, b, has_avx512() ? 2112 : 512));
+    guest_free(&c);
+    guest_free(&g);
+}
+
+PLATFORM_TEST(threads_share_memory)
+{
+    constexpr int N = 8;
+    struct guest g = {}, t[N] = {};
+    uint32_t sum = 0;
+    guest_new(&g, g_add);
+    for (int round = 0; round < 30; round++) {
+        for (int i = 0; i < N; i++) {
+            t[i] = (struct guest){.as = g.as};
+            CHECK(!P->context_new(g.ctx, &t[i].ctx));
+            regs_init(&t[i].r, g_add);
+            t[i].r.rdi = DATA;
+            t[i].r.rbx = 1000;
+            guest_spawn(&t[i]);
+        }
+        for (int i = 0; i < N; i++) {
+            guest_join(&t[i]);
+            CHECK(t[i].ev.kind == PEV_SYSCALL);
+        }
+    }
+    CHECK(P->read_mem(g.as, &sum, UADDR(DATA), 4) == 4 && sum == 1000 * N * 30);
+    // The leader's task may go first: the space lives on.
+    struct guest last = {.as = g.as};
+    CHECK(!P->context_new(g.ctx, &last.ctx));
+    P->context_free(g.ctx);
+    regs_init(&last.r, g_fault);
+    last.r.rdi = DATA;
+    guest_run(&last);
+    CHECK(last.ev.kind == PEV_SYSCALL && (uint32_t)last.exit_code == sum);
+    P->context_free(last.ctx);
+    P->aspace_free(g.as);
+}
+
+PLATFORM_TEST(interrupt_running)
+{
+    struct guest g = {};
+    guest_new(&g, g_spin);
+    g.waiter = fiber_current();
+    P->interrupt(g.ctx); // sticky
+    P->run(g.ctx, &g.r, &g.ev);
+    CHECK(g.ev.kind == PEV_INTERRUPT && g.r.r12 == 0);
+    struct fiber *kick(struct guest *, int);
+    for (int i = 0; i < 20; i++) {
+        uint64_t before = g.r.r12;
+        kick(&g, 5);
+        P->run(g.ctx, &g.r, &g.ev);
+        CHECK(g.ev.kind == PEV_INTERRUPT && g.r.r12 >= before);
+        CHECK(g.r.rip >= TEXT && g.r.rip < TEXT + 4096);
+        sleep_ms(7); // the kicker ends
+    }
+    CHECK(g.r.r12 > 0);
+    guest_free(&g);
+}
+static struct kick {
+    struct guest *g;
+    int ms;
+} kick_arg;
+static void kick_fiber(void *arg)
+{
+    sleep_ms(kick_arg.ms);
+    P->interrupt(kick_arg.g->ctx);
+    fiber_exit(nullptr, nullptr);
+}
+struct fiber *kick(struct guest *, int);
+struct fiber *kick(struct guest *g, int ms)
+{
+    kick_arg = (struct kick){g, ms};
+    struct fiber *f = fiber_new(kick_fiber, nullptr, nullptr);
+    CHECK(f);
+    fiber_start(f);
+    return f;
+}
+
+// Interrupts as fast as they go, into a guest that is in its code, in the stub, or on its way
+// between them: no register is lost, every call is made once, every interrupt is seen.
+static bool call_mixed(struct guest *g)
+{
+    g->r.rax = g->r.r13;
+    CHECK(g->r.orig_rax == 39 && g->r.r12 == 64 * g->r.r13 && g->calls == g->r.r13);
+    return true;
+}
+PLATFORM_TEST(interrupt_storm)
+{
+    struct guest g = {.call = call_mixed}, t = {.call = call_mixed};
+    guest_new(&g, g_mixed);
+    CHECK(!P->context_new(g.ctx, &t.ctx));
+    t.as = g.as;
+    t.r = g.r;
+    t.r.rsp -= 4096;
+    t.r.r14 = 100000;
+    ktime_t start = ktime_now();
+    guest_spawn(&t);
+    uint64_t sent = 0;
+    while (!__atomic_load_n(&t.done, __ATOMIC_SEQ_CST)) {
+        // t.ctx is freed by its fiber: interrupt only while the guest is sure to have calls left.
+        if (READ_SHARED(t.calls) < 99000 && ktime_now() - start < 20000000000) {
+            P->interrupt(t.ctx);
+            sent++;
+            fiber_yield();
+        } else {
+            fiber_park(ktime_now() + 1000000, PARK_UNINTERRUPTIBLE);
+        }
+    }
+    CHECK(t.ev.kind == PEV_SYSCALL && t.r.orig_rax == 60 && t.r.r13 == 100000);
+    printf("  interrupt storm: %lu sent, %lu seen\n", sent, t.interrupts);
+    CHECK(t.interrupts > 100);
+    guest_free(&g);
+}
+
+PLATFORM_TEST(futex_calls)
+{
+    struct guest g = {};
+    uint32_t v = 5;
+    guest_new(&g, g_spin);
+    CHECK(P->write_mem(g.as, UADDR(DATA), &v, 4) == 4);
+    struct pfutex f = {.uaddr = UADDR(DATA), .op = FUTEX_WAIT_BITSET_PRIVATE, .val = 4, .val3 = ~0u};
+    CHECK(P->futex(g.ctx, &f) == -EAGAIN);
+    f.val = 5;
+    f.has_timeout = true;
+    f.timeout_ns = ktime_now() + 3000000;
+    CHECK(P->futex(g.ctx, &f) == -ETIMEDOUT);
+    f.has_timeout = false;
+    kick(&g, 5);
+    CHECK(P->futex(g.ctx, &f) == -EINTR);
+    sleep_ms(7);
+    P->interrupt(g.ctx);
+    CHECK(P->futex(g.ctx, &f) == -EINTR);
+    f = (struct pfutex){.uaddr = UADDR(DATA), .op = FUTEX_WAKE_PRIVATE, .val = 1};
+    CHECK(P->futex(g.ctx, &f) == 0);
+    f.uaddr = UADDR(0x20000000);
+    CHECK(P->futex(g.ctx, &f) == 0 || P->futex(g.ctx, &f) == -EFAULT);
+    uint32_t old;
+    CHECK(!P->cmpxchg32(g.ctx, UADDR(DATA), 5, 6, &old) && old == 5);
+    CHECK(!P->cmpxchg32(g.ctx, UADDR(DATA), 5, 7, &old) && old == 6);
+    CHECK(P->cmpxchg32(g.ctx, UADDR(0x20000000), 5, 7, &old) == -EFAULT);
+    CHECK(P->cmpxchg32(g.ctx, UADDR(P->task_size()), 5, 7, &old) == -EFAULT);
+    guest_free(&g);
+}
+
+PLATFORM_TEST(fp_state)
+{
+    static uint8_t a[8192], b[8192];
+    struct guest g = {};
+    guest_new(&g, has_avx512() ? g_zmm : g_ymm);
+    size_t n = P->fp_size(g.ctx);
+    CHECK(n >= 576 && n <= sizeof(a));
+    CHECK(!P->fp_get(g.ctx, a, n)); // before it has run
+    uint32_t mxcsr;
+    memcpy(&mxcsr, a + 24, 4);
+    CHECK(mxcsr == 0x1f80);
+    CHECK(P->fp_get(g.ctx, a, n - 1) == -EINVAL);
+    static uint8_t in[2176];
+    for (size_t i = 0; i < 2112; i++)
+        in[i] = (uint8_t)(i + 1);
+    memcpy(in + 2112, &mxcsr, 4);
+    in[2116] = 0x7f;
+    in[2117] = 3;
+    CHECK(P->write_mem(g.as, UADDR(DATA), in, sizeof(in)) == sizeof(in));
+    g.r.rsi = DATA;
+    g.r.rdi = DATA + 4096;
+    g.r.rbx = 3;
+    P->run(g.ctx, &g.r, &g.ev);
+    CHECK(!P->fp_get(g.ctx, a, n) && !memcmp(a + 160, in, 16)); // xmm0
+    memset(a + 160, 0x5a, 16);
+    CHECK(!P->fp_set(g.ctx, a, n));
+    g.r.rax = 0;
+    P->run(g.ctx, &g.r, &g.ev);
+    CHECK(!P->fp_get(g.ctx, b, n) && !memcmp(b + 160, a + 160, 16));
+    uint32_t bad = 0x80000000; // reserved bits of mxcsr, features that do not exist, a bad header
+    memcpy(b + 24, &bad, 4);
+    CHECK(P->fp_set(g.ctx, b, n) == -EINVAL);
+    memcpy(b, a, n);
+    memset(b + 512, 0xff, 8);
+    CHECK(P->fp_set(g.ctx, b, n) == -EINVAL);
+    memcpy(b, a, n);
+    b[520] = 1;
+    CHECK(P->fp_set(g.ctx, b, n) == -EINVAL);
+    CHECK(P->fp_set(g.ctx, a, 511) == -EINVAL);
+    CHECK(!P->fp_set(g.ctx, a, 512));
+    P->fp_reset(g.ctx);
+    CHECK(!P->fp_get(g.ctx, b, n) && b[160] == 0);
+    guest_run(&g);
+    uint8_t out[64], zero[64] = {};
+    CHECK(P->read_mem(g.as, out, UADDR(DATA + 4096), 64) == 64 && !memcmp(out, zero, 32));
+    guest_free(&g);
+}
+
+PLATFORM_TEST(cpu_time)
+{
+    struct guest g = {};
+    guest_new(&g, g_spin);
+    uint64_t t0 = P->cpu_time(g.ctx);
+    kick(&g, 30);
+    P->run(g.ctx, &g.r, &g.ev);
+    uint64_t t1 = P->cpu_time(g.ctx);
+    CHECK(t1 - t0 > 1000000 && t1 - t0 < 1000000000);
+    sleep_ms(5);
+    guest_free(&g);
+}
+
+PLATFORM_TEST(host_kill_is_seen)
+{
+    struct guest g = {}, h = {};
+    guest_new(&g, g_spin);
+    CHECK(!P->aspace_fork(g.ctx, &h.as, &h.ctx));
+    regs_init(&h.r, g_spin);
+    guest_spawn(&h);
+    sleep_ms(5);
+    CHECK(!kill(P->host_pid(h.as), SIGKILL));
+    guest_join(&h);
+    CHECK(h.ev.kind == PEV_DEAD);
+    P->aspace_free(h.as);
+    CHECK(!P->map(g.ctx, 0x900000, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    CHECK(!kill(P->host_pid(g.as), SIGKILL));
+    uint64_t v;
+    sleep_ms(10);
+    CHECK(P->map(g.ctx, 0x900000, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == -ESRCH);
+    CHECK(P->read_mem(g.as, &v, UADDR(DATA), 8) < 0);
+    P->run(g.ctx, &g.r, &g.ev);
+    CHECK(g.ev.kind == PEV_DEAD);
+    guest_free(&g);
+}
+
+PLATFORM_TEST(many_spaces)
+{
+    enum { N = 100 };
+    static struct guest g[N];
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < N; i++) {
+            memset(&g[i], 0, sizeof(g[i]));
+            guest_new(&g[i], g_regs);
+            g[i].call = call_regs;
+            g[i].r.rbx = 50;
+            guest_spawn(&g[i]);
+        }
+        for (int i = 0; i < N; i++) {
+            guest_join(&g[i]);
+            check_exit(&g[i], 0x1111111111111111);
+            P->aspace_free(g[i].as);
+        }
+    }
+}
+
+// --- figures ---------------------------------------------------------------------------------------
+static bool call_count(struct guest *g)
+{
+    g->r.rax = g->r.rbx + 1000;
+    return true;
+}
+PLATFORM_TEST(bench)
+{
+    if (!getenv("NACRE_BENCH"))
+        return;
+    struct guest g = {.call = call_count};
+    guest_new(&g, g_regs);
+    for (int round = 0; round < 5; round++) {
+        regs_init(&g.r, g_regs);
+        g.r.rbx = 200000;
+        ktime_t t = ktime_now();
+        guest_run(&g);
+        printf("  call round trip %.0f ns\n", (double)(ktime_now() - t) / 200000);
+    }
+    ktime_t t = ktime_now();
+    for (int i = 0; i < 50000; i++) {
+        CHECK(!P->map(g.ctx, 0x10000000, 4096, 3, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+        CHECK(!P->unmap(g.ctx, 0x10000000, 4096));
+    }
+    printf("  map+unmap %.0f ns\n", (double)(ktime_now() - t) / 50000);
+    t = ktime_now();
+    for (int i = 0; i < 2000; i++) {
+        struct guest c = {};
+        CHECK(!P->aspace_fork(g.ctx, &c.as, &c.ctx));
+        guest_free(&c);
+    }
+    printf("  fork+exit %.0f ns\n", (double)(ktime_now() - t) / 2000);
+    t = ktime_now();
+    for (int i = 0; i < 2000; i++) {
+        struct guest c = {};
+        CHECK(!P->aspace_new(&c.as, &c.ctx));
+        guest_free(&c);
+    }
+    printf("  new space+free %.0f ns\n", (double)(ktime_now() - t) / 2000);
+    t = ktime_now();
+    for (int i = 0; i < 10000; i++) {
+        struct guest c = {};
+        CHECK(!P->context_new(g.ctx, &c.ctx));
+        P->context_free(c.ctx);
+    }
+    printf("  new thread+free %.0f ns\n", (double)(ktime_now() - t) / 10000);
+    guest_free(&g);
+}

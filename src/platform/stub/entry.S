@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: Apache-2.0
+// The stub's ways in and out that C cannot express. No relocation, no stack use where it says so.
+#include "platform/stub/sysmsg.h"
+
+    .section .text.entry, "ax", @progbits
+    .globl stub_restorer, stub_exit_sigreturn, stub_exit_fast, stub_exit_interrupted
+    .globl stub_exit_thread, stub_clone_fork, stub_clone_thread, stub_enter, stub_cmpxchg
+    .globl stub_cmpxchg_insn, stub_cmpxchg_fault, stub_futex, stub_futex_win, stub_futex_end
+    .globl stub_futex_abort, stub_win_resume, stub_win_resume_end, stub_win_fast, stub_win_fast_end
+    .globl stub_win_last, stub_win_last_end
+
+// Return of a handler that interrupted stub code.
+    .balign 16
+stub_restorer:
+    mov $15, %eax
+    syscall
+    ud2
+
+// stub_exit_sigreturn(ucontext, slot): to the guest, everything from the frame. An interrupt that
+// comes between the look at `intr` and the system call finds its return address in the window and
+// sends us to stub_exit_interrupted.
+    .balign 16
+stub_exit_sigreturn:
+    mov %rdi, %rsp
+stub_win_resume:
+    cmpl $0, S_INTR(%rsi)
+    jne stub_exit_interrupted
+    mov $15, %eax
+    syscall
+stub_win_resume_end:
+    ud2
+
+// In: rdi = ucontext, rsi = slot. The frame stays; the stack below it is free.
+    .balign 16
+stub_exit_interrupted:
+    lea -256(%rdi), %rsp
+    and $-16, %rsp
+    mov %rsi, %rdi
+    xor %ebp, %ebp
+    call stub_interrupted
+    ud2
+
+// stub_exit_fast(ucontext, slot): a system call's return without rt_sigreturn. Legal because rcx
+// and r11 are what the kernel leaves there (rip, flags) and the signal mask has not changed.
+    .balign 16
+stub_exit_fast:
+    mov %rdi, %rcx
+    mov UC_FPSTATE(%rcx), %r11
+    mov FP_SW_XFEATURES(%r11), %eax
+    mov FP_SW_XFEATURES+4(%r11), %edx
+stub_win_fast:
+    cmpl $0, S_INTR(%rsi)
+    jne stub_exit_interrupted
+    xrstor64 (%r11)
+    mov %rsi, %r11
+    pushq UC_FLAGS(%rcx)
+    popfq
+    mov UC_R8(%rcx), %r8
+    mov UC_R9(%rcx), %r9
+    mov UC_R10(%rcx), %r10
+    mov UC_R12(%rcx), %r12
+    mov UC_R13(%rcx), %r13
+    mov UC_R14(%rcx), %r14
+    mov UC_R15(%rcx), %r15
+    mov UC_RDI(%rcx), %rdi
+    mov UC_RSI(%rcx), %rsi
+    mov UC_RBP(%rcx), %rbp
+    mov UC_RBX(%rcx), %rbx
+    mov UC_RDX(%rcx), %rdx
+    mov UC_RAX(%rcx), %rax
+    mov S_EXIT_RIP(%r11), %rcx
+    mov S_EXIT_RSP(%r11), %rsp
+stub_win_fast_end:
+// From here the alternate stack counts as unused, a signal would overwrite the frame: what is
+// still missing comes from the slot.
+stub_win_last:
+    mov S_EXIT_FLAGS(%r11), %r11
+    jmp *%rcx
+stub_win_last_end:
+
+// End of a thread, entered by rt_sigreturn with every signal blocked: rdi = slot. No stack: once
+// the word is stored the slot may belong to another thread.
+    .balign 16
+stub_exit_thread:
+    movl $SLOT_GONE, S_STATE(%rdi)
+    xor %edi, %edi
+    mov $60, %eax
+    syscall
+    ud2
+
+// stub_clone_fork(child's stack): pid, in the parent; the child goes to stub_child.
+    .balign 16
+stub_clone_fork:
+    mov %rdi, %rsi
+    mov $STUB_CLONE_FORK, %edi
+    xor %edx, %edx
+    xor %r10d, %r10d
+    xor %r8d, %r8d
+    mov $56, %eax
+    syscall
+    test %rax, %rax
+    jz 1f
+    ret
+1:  xor %ebp, %ebp
+    call stub_child
+    ud2
+
+// stub_clone_thread(slot, stack): tid, in the parent; the new thread goes to stub_thread(slot).
+    .balign 16
+stub_clone_thread:
+    mov %rdi, %r9
+    mov $STUB_CLONE_THREAD, %edi
+    xor %edx, %edx
+    xor %r10d, %r10d
+    xor %r8d, %r8d
+    mov $56, %eax
+    syscall
+    test %rax, %rax
+    jz 1f
+    ret
+1:  mov %r9, %rdi
+    xor %ebp, %ebp
+    call stub_thread
+    ud2
+
+// stub_enter(slot, stack, fn): fn(slot) on another stack.
+    .balign 16
+stub_enter:
+    mov %rsi, %rsp
+    xor %ebp, %ebp
+    call *%rdx
+    ud2
+
+// int64_t stub_cmpxchg(addr, expect, desired): the old value, or -EFAULT.
+    .balign 16
+stub_cmpxchg:
+    mov %esi, %eax
+stub_cmpxchg_insn:
+    lock cmpxchg %edx, (%rdi)
+    mov %eax, %eax
+    ret
+stub_cmpxchg_fault:
+    mov $-14, %rax
+    ret
+
+// long stub_futex(uaddr, op, val, timeout, uaddr2, val3, uint32_t *intr): interruptible without a
+// gap: an interrupt before the system call instruction has run sends us to stub_futex_abort.
+    .balign 16
+stub_futex:
+    mov %rcx, %r10
+    mov 8(%rsp), %rcx
+    mov $202, %eax
+stub_futex_win:
+    cmpl $0, (%rcx)
+    jne stub_futex_abort
+    syscall
+stub_futex_end:
+    ret
+stub_futex_abort:
+    mov $-4, %rax
+    ret
+
+    .section .note.GNU-stack, "", @progbits

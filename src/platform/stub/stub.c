@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: Apache-2.0
+// The code that Nacre keeps in every guest process: signal handlers that turn system calls, faults
+// and interrupts into events in the thread's slot, and a loop that does what the reply says.
+//
+// Freestanding: no libc, no writable data, no thread-local storage, general registers only. It
+// runs on the alternate signal stack, which lies in the slot; the slot is found from that stack's
+// address and never from %gs, which belongs to the guest. Nothing here is a wall: the guest can jump
+// into it and write all of its data. The walls are the seccomp filter and the Sentry's checks.
+#include "platform/stub/sysmsg.h"
+#include <asm/unistd.h>
+#include <linux/futex.h>
+
+#define AI static inline __attribute__((always_inline))
+#define HIDDEN __attribute__((visibility("hidden")))
+#define LOAD(x) __atomic_load_n(&(x), __ATOMIC_ACQUIRE)
+
+// Handed to the kernel, reached from assembly, or defined there.
+HIDDEN void stub_signal(int sig, struct stub_siginfo *si, struct stub_ucontext *uc);
+HIDDEN [[noreturn]] void stub_interrupted(struct slot *s);
+HIDDEN [[noreturn]] void stub_child(void);
+HIDDEN [[noreturn]] void stub_thread(struct slot *s);
+HIDDEN [[noreturn]] void stub_first(struct slot *s);
+HIDDEN [[noreturn]] void stub_exit_sigreturn(struct stub_ucontext *uc, struct slot *s);
+HIDDEN [[noreturn]] void stub_exit_fast(struct stub_ucontext *uc, struct slot *s);
+HIDDEN [[noreturn]] void stub_enter(struct slot *s, uintptr_t sp, void (*fn)(struct slot *));
+HIDDEN void stub_exit_thread(void);
+HIDDEN void stub_exit_interrupted(void);
+HIDDEN long stub_clone_fork(uintptr_t sp);
+HIDDEN long stub_clone_thread(struct slot *s, uintptr_t sp);
+HIDDEN int64_t stub_cmpxchg(uint64_t addr, uint32_t expect, uint32_t desired);
+HIDDEN long stub_futex(uint64_t uaddr, uint64_t op, uint64_t val, uint64_t timeout, uint64_t uaddr2,
+                       uint64_t val3, uint32_t *intr);
+extern HIDDEN char stub_start[], stub_end[], stub_fork[], stub_slots[];
+extern HIDDEN char stub_cmpxchg_insn[], stub_cmpxchg_fault[], stub_futex_win[], stub_futex_end[],
+    stub_futex_abort[], stub_win_resume[], stub_win_resume_end[], stub_win_fast[],
+    stub_win_fast_end[], stub_win_last[], stub_win_last_end[];
+
+AI long call6(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f)
+{
+    register uint64_t r10 __asm__("r10") = d;
+    register uint64_t r8 __asm__("r8") = e;
+    register uint64_t r9 __asm__("r9") = f;
+    long ret;
+    __asm__ volatile("syscall"
+                     : "=a"(ret)
+                     : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return ret;
+}
+
+// The compiler may turn loops and copies into calls of these.
+HIDDEN void *memset(void *p, int c, size_t n);
+HIDDEN void *memcpy(void *d, const void *s, size_t n);
+void *memset(void *p, int c, size_t n)
+{
+    void *d = p;
+    __asm__ volatile("rep stosb" : "+D"(d), "+c"(n) : "a"(c) : "memory");
+    return p;
+}
+void *memcpy(void *d, const void *s, size_t n)
+{
+    void *p = d;
+    __asm__ volatile("rep movsb" : "+D"(p), "+S"(s), "+c"(n) : : "memory");
+    return d;
+}
+
+AI struct slot *slot_of(const void *p)
+{
+    uintptr_t off = (uintptr_t)p - (uintptr_t)stub_slots;
+    return (struct slot *)((uintptr_t)stub_slots + (off & ~(uintptr_t)(SLOT_SIZE - 1)));
+}
+AI struct stub_ucontext *frame_of(struct slot *s)
+{
+    return (struct stub_ucontext *)s->uc;
+}
+AI bool within(uint64_t rip, const char *start, const char *end)
+{
+    return rip - (uintptr_t)start < (uintptr_t)end - (uintptr_t)start;
+}
+// The CPU we run on, from the limit of the kernel's per-CPU segment: works without RDPID.
+AI uint32_t cpu_now(void)
+{
+    uint32_t v;
+    __asm__ volatile("lsl %1, %0" : "=r"(v) : "r"(0x7b) : "cc");
+    return v & 0xfff;
+}
+
+// --- handover ------------------------------------------------------------------------------------
+static void post(struct slot *s, uint32_t event)
+{
+    s->event = event;
+    s->intr = 0; // any event answers an interrupt; a later one sets it again
+    __atomic_exchange_n(&s->state, SLOT_EVENT, __ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&s->asleep, __ATOMIC_SEQ_CST))
+        call6(__NR_write, s->ctl_fd, (uintptr_t)&s->nonce, 8, 0, 0, 0);
+}
+
+// Spins only while the worker that polls us runs on another CPU, then sleeps on the state word.
+static void wait_reply(struct slot *s)
+{
+    uint32_t cpu = LOAD(s->worker_cpu);
+    if (cpu != ~0u && cpu != cpu_now() && !LOAD(s->asleep)) {
+        for (int i = 0; i < 1000; i++) {
+            if (LOAD(s->state) == SLOT_STUB)
+                return;
+            __asm__ volatile("pause");
+        }
+    }
+    uint32_t v = SLOT_EVENT;
+    if (!__atomic_compare_exchange_n(&s->state, &v, SLOT_SLEEP, false, __ATOMIC_SEQ_CST,
+                                     __ATOMIC_SEQ_CST))
+        return;
+    while (LOAD(s->state) == SLOT_SLEEP)
+        call6(__NR_futex, (uintptr_t)&s->state, FUTEX_WAIT, SLOT_SLEEP, 0, 0, 0);
+}
+
+// --- work ----------------------------------------------------------------------------------------
+struct kmsghdr {
+    void *name;
+    uint64_t namelen;
+    void *iov;
+    uint64_t iovlen;
+    void *control;
+    uint64_t controllen;
+    uint64_t flags;
+};
+static long recv_fd(uint32_t ctl)
+{
+    uint64_t data = 0, iov[2] = {(uintptr_t)&data, 8};
+    uint64_t control[3] = {0, 0, 0}; // cmsg_len, level | type << 32, the descriptor
+    struct kmsghdr m = {.iov = iov, .iovlen = 1, .control = control, .controllen = sizeof(control)};
+    long n = call6(__NR_recvmsg, ctl, (uintptr_t)&m, 0x40000000 | 0x40, 0, 0, 0);
+    if (n < 0)
+        return n;
+    if (control[0] != 20 || control[1] != (1ull << 32 | 1)) // SOL_SOCKET, SCM_RIGHTS
+        return -9;
+    return (int)control[2];
+}
+
+static int64_t do_fork(struct slot *s, uint64_t want)
+{
+    struct fork_args *fa = (struct fork_args *)stub_fork;
+    long fd = recv_fd(s->ctl_fd);
+    if (fd < 0)
+        return fd;
+    if ((uint64_t)fd != want) {
+        call6(__NR_close, fd, 0, 0, 0, 0, 0);
+        return -9;
+    }
+    fa->ctl_fd = fd;
+    fa->old_fd = s->ctl_fd;
+    fa->nunmap = 0;
+    long pid = stub_clone_fork((uintptr_t)stub_fork + STUB_FORK_SIZE - 64);
+    call6(__NR_close, fd, 0, 0, 0, 0, 0);
+    return pid;
+}
+
+static int64_t do_clone(uint64_t index)
+{
+    struct slot *n = (struct slot *)((uintptr_t)stub_slots + (index % SLOT_COUNT) * SLOT_SIZE);
+    uintptr_t sp = ((uintptr_t)n + n->boot_uc - 256) & ~(uintptr_t)15;
+    return stub_clone_thread(n, sp);
+}
+
+static int64_t do_item(struct slot *s, struct stub_work *w, int *fd)
+{
+    switch (w->op) {
+    case WORK_CALL:
+        if (w->flags & WORK_FD)
+            w->a[4] = *fd;
+        return call6(w->nr, w->a[0], w->a[1], w->a[2], w->a[3], w->a[4], w->a[5]);
+    case WORK_RECVFD:
+        *fd = recv_fd(s->ctl_fd);
+        return *fd;
+    case WORK_CMPXCHG: return stub_cmpxchg(w->a[0], w->a[1], w->a[2]);
+    case WORK_FUTEX:
+        return stub_futex(w->a[0], w->a[1], w->a[2],
+                          w->flags & WORK_TIMEOUT ? (uintptr_t)s->ts : w->a[3], w->a[4], w->a[5],
+                          &s->intr);
+    case WORK_CLONE: return do_clone(w->a[0]);
+    case WORK_FORK: return do_fork(s, w->a[0]);
+    case WORK_CPUTIME: {
+        int64_t ts[2] = {0, 0};
+        long r = call6(__NR_clock_gettime, 3, (uintptr_t)ts, 0, 0, 0, 0);
+        return r < 0 ? r : ts[0] * 1000000000 + ts[1];
+    }
+    }
+    return -38;
+}
+
+// The items in order; the first failure ends the list, its results beyond are -ECANCELED.
+static void do_work(struct slot *s)
+{
+    int fd = -1;
+    uint32_t n = s->nwork;
+    bool stop = false;
+    for (uint32_t i = 0; i < n && i < SLOT_WORK_MAX; i++) {
+        struct stub_work *w = &s->work[i];
+        int64_t r = stop ? -125 : do_item(s, w, &fd);
+        stop = stop || (r < 0 && r >= -4095);
+        w->ret = r;
+    }
+    if (fd >= 0)
+        call6(__NR_close, fd, 0, 0, 0, 0, 0);
+}
+
+// --- the loop ------------------------------------------------------------------------------------
+[[noreturn]] static void exit_thread(struct slot *s)
+{
+    struct stub_ucontext *uc = frame_of(s);
+    uc->rip = (uintptr_t)stub_exit_thread;
+    uc->rdi = (uintptr_t)s;
+    uc->rsp = (uintptr_t)s + SLOT_SIZE;
+    uc->rflags = 0x202;
+    uc->fpstate = 0;
+    uc->sigmask = ~0ull;
+    s->intr = 0;
+    stub_exit_sigreturn(uc, s);
+}
+
+[[noreturn]] static void serve(struct slot *s)
+{
+    for (;;) {
+        struct stub_ucontext *uc = frame_of(s);
+        wait_reply(s);
+        uint32_t event = STUB_EV_BROKEN;
+        switch (s->reply) {
+        case STUB_RETURN:
+            uc->rax = s->ret;
+            s->exit_rip = uc->rip;
+            s->exit_rsp = uc->rsp;
+            s->exit_flags = uc->rflags;
+            if (!LOAD(s->intr))
+                stub_exit_fast(uc, s);
+            event = STUB_EV_INTERRUPT;
+            break;
+        case STUB_RESUME:
+            if (s->set & STUB_SET_FS)
+                __asm__ volatile("wrfsbase %0" : : "r"(s->fs_base));
+            if (s->set & STUB_SET_GS)
+                __asm__ volatile("wrgsbase %0" : : "r"(s->gs_base));
+            if (!LOAD(s->intr))
+                stub_exit_sigreturn(uc, s);
+            event = STUB_EV_INTERRUPT;
+            break;
+        case STUB_WORK:
+            do_work(s);
+            event = STUB_EV_DONE;
+            break;
+        case STUB_EXIT: exit_thread(s);
+        }
+        if (event == STUB_EV_INTERRUPT) {
+            __asm__ volatile("rdfsbase %0" : "=r"(s->ev_fs_base));
+            __asm__ volatile("rdgsbase %0" : "=r"(s->ev_gs_base));
+        }
+        post(s, event);
+    }
+}
+
+void stub_interrupted(struct slot *s)
+{
+    __asm__ volatile("rdfsbase %0" : "=r"(s->ev_fs_base));
+    __asm__ volatile("rdgsbase %0" : "=r"(s->ev_gs_base));
+    post(s, STUB_EV_INTERRUPT);
+    serve(s);
+}
+
+// --- signals -------------------------------------------------------------------------------------
+// The signal hit stub code. Interrupts are noted, or turn back a return to the guest that has not
+// left yet; a fault in an access on the guest's behalf becomes its result.
+static void signal_in_stub(struct slot *s, int sig, struct stub_ucontext *uc)
+{
+    uint64_t rip = uc->rip;
+    if (sig == STUB_SIGNAL) {
+        s->intr = 1;
+        if (within(rip, stub_win_resume, stub_win_resume_end) ||
+            within(rip, stub_win_fast, stub_win_fast_end)) {
+            uc->rip = (uintptr_t)stub_exit_interrupted;
+            uc->rdi = s->uc;
+            uc->rsi = (uintptr_t)s;
+            uc->rsp = s->uc;
+        } else if (within(rip, stub_futex_win, stub_futex_end)) {
+            uc->rip = (uintptr_t)stub_futex_abort;
+        }
+    } else if (sig == 31) { // SIGSYS: the filter refused a call of ours
+        uc->rax = -38;
+    } else if (rip == (uintptr_t)stub_cmpxchg_insn) {
+        uc->rip = (uintptr_t)stub_cmpxchg_fault;
+    } else {
+        s->uc = (uintptr_t)uc;
+        post(s, STUB_EV_BROKEN);
+        for (;;)
+            call6(__NR_exit, 1, 0, 0, 0, 0, 0);
+    }
+}
+
+void stub_signal(int sig, struct stub_siginfo *si, struct stub_ucontext *uc)
+{
+    struct slot *s = slot_of(uc);
+    if (uc->rflags & 0x40000) // AC: stays set in a handler
+        __asm__ volatile("pushfq; andq $~0x40000, (%%rsp); popfq" : : : "memory", "cc");
+    uint64_t rip = uc->rip;
+    if (within(rip, stub_start, stub_end)) {
+        if (sig != STUB_SIGNAL || !within(rip, stub_win_last, stub_win_last_end)) {
+            signal_in_stub(s, sig, uc);
+            return;
+        }
+        // The last two instructions of a fast return: all but these are the guest's already.
+        uc->rip = uc->rcx = s->exit_rip;
+        uc->r11 = s->exit_flags;
+    }
+    s->uc = (uintptr_t)uc;
+    s->uc_off = (uint32_t)((uintptr_t)uc - (uintptr_t)s);
+    s->signo = sig;
+    s->code = si->code;
+    s->addr = si->addr;
+    s->arch = si->arch;
+    __asm__ volatile("rdfsbase %0" : "=r"(s->ev_fs_base));
+    __asm__ volatile("rdgsbase %0" : "=r"(s->ev_gs_base));
+    post(s, sig == 31            ? STUB_EV_SYSCALL
+            : sig == STUB_SIGNAL ? STUB_EV_INTERRUPT
+                                 : STUB_EV_FAULT);
+    serve(s);
+}
+
+// --- new threads and processes -------------------------------------------------------------------
+static void set_altstack(struct slot *s)
+{
+    uint64_t ss[3] = {(uintptr_t)s + SLOT_STACK_OFF, 0, SLOT_STACK_SIZE};
+    call6(__NR_sigaltstack, (uintptr_t)ss, 0, 0, 0, 0, 0);
+    s->uc = (uintptr_t)s + s->boot_uc;
+    s->uc_off = s->boot_uc;
+}
+
+// On the slot's own stack. The Sentry has left the slot in its hands: nothing to report.
+void stub_thread(struct slot *s)
+{
+    set_altstack(s);
+    serve(s);
+}
+void stub_first(struct slot *s)
+{
+    set_altstack(s);
+    post(s, STUB_EV_BORN);
+    serve(s);
+}
+
+// A new process, on the fork stack: gets slots of its own, drops what it inherited.
+void stub_child(void)
+{
+    struct fork_args *fa = (struct fork_args *)stub_fork;
+    for (uint32_t i = 0; i < fa->nunmap && i < STUB_UNMAP_MAX; i++)
+        if (fa->unmap[i].len &&
+            call6(__NR_munmap, fa->unmap[i].start, fa->unmap[i].len, 0, 0, 0, 0) < 0)
+            goto fail;
+    uintptr_t slots = (uintptr_t)stub_slots;
+    uint64_t len = (uint64_t)SLOT_SIZE * SLOT_COUNT;
+    long fd = recv_fd(fa->ctl_fd);
+    if (fd < 0)
+        goto fail;
+    if (call6(__NR_mmap, slots, len, 3, 0x01 | 0x10 | 0x4000, fd, 0) != (long)slots)
+        goto fail; // SHARED, FIXED, NORESERVE
+    call6(__NR_close, fd, 0, 0, 0, 0, 0);
+    if (fa->old_fd != ~0u)
+        call6(__NR_close, fa->old_fd, 0, 0, 0, 0, 0);
+    if (call6(__NR_madvise, slots, len, 10, 0, 0, 0) < 0) // MADV_DONTFORK
+        goto fail;
+    struct slot *s = (struct slot *)slots;
+    stub_enter(s, ((uintptr_t)s + s->boot_uc - 256) & ~(uintptr_t)15, (void *)stub_first);
+fail:
+    for (;;)
+        call6(__NR_exit, 1, 0, 0, 0, 0, 0);
+}

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the Sentry and the stub share: the layout of a slot (one per guest thread), of the stub's
+// region in every guest address space, and of the kernel's signal frame. Included by C on both
+// sides and by the stub's assembly.
+//
+// The guest can write every byte of a slot. The Sentry reads each field once, through READ_SHARED,
+// into a local and checks it; the stub trusts what it finds (a lie hurts only the liar).
+//
+// Region, from the stub's base (random per sandbox, same in all its address spaces):
+//   text            read-only, executable; position-independent
+//   fork stack      private memory: the child of a fork runs on its own copy of it until it has
+//                   mapped its own slots
+//   slots           the address space's own sysmsg memfd, MADV_DONTFORK
+#pragma once
+
+#define STUB_TEXT_MAX 0x10000
+#define STUB_FORK_OFF 0x100000
+#define STUB_FORK_SIZE 0x2000
+#define STUB_VDSO_OFF 0x180000 // where the zygote moves the host's vvar and vDSO, when it can
+#define STUB_VDSO_MAX 0x40000
+#define STUB_SLOTS_OFF 0x200000
+#define SLOT_SIZE 0x8000
+#define SLOT_COUNT 4096
+#define STUB_SPAN (STUB_SLOTS_OFF + SLOT_SIZE * SLOT_COUNT)
+// Inside a slot.
+#define SLOT_DATA_OFF 0x1000
+#define SLOT_DATA_SIZE 0x3000
+#define SLOT_STACK_OFF 0x4000 // the thread's alternate signal stack, to the slot's end
+#define SLOT_STACK_SIZE 0x4000
+
+#define STUB_SIGNAL 10 // SIGUSR1: the interrupt
+#define STUB_CLONE_FORK 0x8011         // CLONE_PARENT | SIGCHLD
+#define STUB_CLONE_THREAD 0x50f00      // VM | FS | FILES | SIGHAND | THREAD | SYSVSEM
+
+// Offsets for the assembly; checked below.
+#define S_STATE 0
+#define S_INTR 128
+#define S_EXIT_RIP 136
+#define S_EXIT_RSP 144
+#define S_EXIT_FLAGS 152
+#define UC_R8 40
+#define UC_R9 48
+#define UC_R10 56
+#define UC_R12 72
+#define UC_R13 80
+#define UC_R14 88
+#define UC_R15 96
+#define UC_RDI 104
+#define UC_RSI 112
+#define UC_RBP 120
+#define UC_RBX 128
+#define UC_RDX 136
+#define UC_RAX 144
+#define UC_FLAGS 176
+#define UC_FPSTATE 224
+#define FP_SW_XFEATURES 472
+#define SLOT_GONE 3
+
+#ifndef __ASSEMBLER__
+#include <stddef.h>
+#include <stdint.h>
+
+// slot.state. Whoever flips it hands the slot over; the payload is written before.
+enum : uint32_t {
+    SLOT_STUB = 0,  // the stub's turn: it runs guest code or reads the reply
+    SLOT_EVENT = 1, // the Sentry's turn
+    SLOT_SLEEP = 2, // the Sentry's turn, and the stub sleeps on the word
+    // SLOT_GONE = 3   the thread has left the slot for ever
+};
+enum stub_event : uint32_t {
+    STUB_EV_SYSCALL,
+    STUB_EV_FAULT,
+    STUB_EV_INTERRUPT,
+    STUB_EV_DONE,   // the work list is done
+    STUB_EV_BORN,   // first sign of life of a new process
+    STUB_EV_BROKEN, // the stub itself faulted or understood nothing
+};
+enum stub_reply : uint32_t {
+    STUB_RETURN, // a system call returns `ret`; nothing else in the frame changes
+    STUB_RESUME, // rt_sigreturn from the frame
+    STUB_WORK,   // do work[0..nwork), report
+    STUB_EXIT,   // end this thread
+};
+enum : uint32_t { STUB_SET_FS = 1, STUB_SET_GS = 2 };
+enum stub_work_op : uint32_t {
+    WORK_CALL,    // host call nr(a[0..5]); WORK_FD in `flags` puts the received descriptor in a[4]
+    WORK_RECVFD,  // take a descriptor from the control socket; closed when the list is done
+    WORK_CMPXCHG, // a = addr, expect, desired; ret = old value or -EFAULT
+    WORK_FUTEX,   // a = uaddr, op, val, val2, uaddr2, val3; timeout in slot.ts if flags & WORK_TIMEOUT
+    WORK_CLONE,   // a = slot index: new thread there; ret = tid
+    WORK_FORK,    // a = number that the child's control socket must get; ret = pid
+    WORK_CPUTIME, // ret = CLOCK_THREAD_CPUTIME_ID, ns
+};
+enum : uint32_t { WORK_FD = 1, WORK_TIMEOUT = 2 };
+struct stub_work {
+    uint32_t op, flags;
+    uint64_t nr;
+    uint64_t a[6];
+    int64_t ret;
+};
+#define SLOT_WORK_MAX 16
+
+struct slot {
+    // Handover and reply: written by the Sentry, state by both.
+    uint32_t state;
+    uint32_t asleep;     // no worker polls this slot: ring
+    uint32_t worker_cpu; // the CPU of the worker that polls, ~0 unknown
+    uint32_t ctl_fd;     // the control socket's number in this process
+    uint32_t reply;      // enum stub_reply
+    uint32_t nwork;
+    uint64_t ret;
+    uint32_t set;        // STUB_SET_*
+    uint32_t boot_uc;    // offset of the frame that a new thread starts from
+    uint64_t fs_base, gs_base;
+    uint64_t nonce;
+    uint64_t pad0[8];
+    // 128: the stub's own
+    uint32_t intr;       // an interrupt came while stub code ran
+    uint32_t pad1;
+    uint64_t exit_rip, exit_rsp, exit_flags; // of a fast return in progress
+    uint64_t uc;         // address of the current frame's ucontext
+    uint64_t pad2[3];
+    // 192: the event, written by the stub
+    uint32_t event;      // enum stub_event
+    uint32_t uc_off;     // offset of the ucontext in the slot
+    int32_t signo, code;
+    uint64_t addr;
+    uint32_t arch, pad3;
+    uint64_t ev_fs_base, ev_gs_base;
+    uint64_t pad4[2];
+    // 256
+    int64_t ts[2];       // struct timespec of WORK_FUTEX
+    uint64_t pad5[6];
+    struct stub_work work[SLOT_WORK_MAX];
+};
+static_assert(sizeof(struct slot) <= SLOT_DATA_OFF);
+static_assert(offsetof(struct slot, state) == S_STATE && offsetof(struct slot, intr) == S_INTR &&
+              offsetof(struct slot, exit_rip) == S_EXIT_RIP &&
+              offsetof(struct slot, exit_rsp) == S_EXIT_RSP &&
+              offsetof(struct slot, exit_flags) == S_EXIT_FLAGS);
+static_assert(offsetof(struct slot, event) == 192 && offsetof(struct slot, ts) == 256);
+
+// At the bottom of the fork stack, written before the clone.
+#define STUB_UNMAP_MAX 12
+struct fork_args {
+    uint32_t ctl_fd, old_fd; // the child's control socket; the parent's, to be closed (~0: none)
+    uint32_t nunmap, pad;    // zygote only
+    struct {
+        uint64_t start, len;
+    } unmap[STUB_UNMAP_MAX];
+};
+
+// The kernel's signal frame (asm/sigcontext.h, asm/ucontext.h), x86_64.
+struct stub_ucontext {
+    uint64_t uc_flags, uc_link;
+    uint64_t ss_sp;
+    uint32_t ss_flags, ss_pad;
+    uint64_t ss_size;
+    uint64_t r8, r9, r10, r11, r12, r13, r14, r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip;
+    uint64_t rflags;
+    uint16_t cs, gs, fs, ss;
+    uint64_t err, trapno, oldmask, cr2;
+    uint64_t fpstate; // address
+    uint64_t reserved[8];
+    uint64_t sigmask;
+};
+static_assert(offsetof(struct stub_ucontext, r8) == UC_R8 &&
+              offsetof(struct stub_ucontext, rax) == UC_RAX &&
+              offsetof(struct stub_ucontext, rflags) == UC_FLAGS &&
+              offsetof(struct stub_ucontext, fpstate) == UC_FPSTATE &&
+              sizeof(struct stub_ucontext) == 304);
+enum : uint64_t { STUB_UC_FP_XSTATE = 1, STUB_UC_SIGCONTEXT_SS = 2, STUB_UC_STRICT_SS = 4 };
+struct stub_siginfo {
+    int32_t signo, errno_, code, pad;
+    uint64_t addr; // si_addr, si_call_addr
+    int32_t syscall;
+    uint32_t arch;
+};
+#endif

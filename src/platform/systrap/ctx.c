@@ -1,0 +1,416 @@
+// SPDX-License-Identifier: Apache-2.0
+// Contexts: one guest thread each, and the handover of its slot. Owned by one fiber; interrupt() and
+// the doorbell come from elsewhere. What a slot says is hostile (see systrap.h).
+#include "abi/errno.h"
+#include "base/log.h"
+#include "base/slab.h"
+#include "host/raw.h"
+#include "platform/systrap/systrap.h"
+#include <linux/audit.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <string.h>
+
+SLAB_DEFINE(context_slab, struct st_context);
+
+// --- slots ---------------------------------------------------------------------------------------
+// Threads that were told to end and have left their slots for good. [ctx_lock]
+static void slots_reclaim(struct st_aspace *as)
+{
+    for (uint32_t w = 0; as->nleaving && w < ARRAY_LEN(as->leaving); w++) {
+        for (uint64_t bits = as->leaving[w]; bits; bits &= bits - 1) {
+            uint32_t i = w * 64 + (uint32_t)__builtin_ctzll(bits);
+            struct slot *s = (struct slot *)(as->slots + (size_t)i * SLOT_SIZE);
+            if (__atomic_load_n(&s->state, __ATOMIC_ACQUIRE) != SLOT_GONE)
+                continue;
+            as->leaving[w] &= ~(1ull << (i % 64));
+            as->used[w] &= ~(1ull << (i % 64));
+            as->nleaving--;
+        }
+    }
+}
+
+static int slot_take(struct st_aspace *as)
+{
+    slots_reclaim(as);
+    for (uint32_t w = 0; w < ARRAY_LEN(as->used); w++) {
+        if (as->used[w] == ~0ull)
+            continue;
+        uint32_t bit = (uint32_t)__builtin_ctzll(~as->used[w]);
+        as->used[w] |= 1ull << bit;
+        return (int)(w * 64 + bit);
+    }
+    return -EAGAIN;
+}
+
+static bool ready(struct user_wait *uw)
+{
+    struct st_context *c = container_of(uw, struct st_context, uw);
+    uint32_t v = __atomic_load_n(&c->slot->state, __ATOMIC_ACQUIRE);
+    return v == SLOT_EVENT || v == SLOT_SLEEP || st_dead(st_space_of(c));
+}
+static void set_asleep(struct user_wait *uw, bool asleep)
+{
+    struct st_context *c = container_of(uw, struct st_context, uw);
+    __atomic_store_n(&c->slot->asleep, asleep, __ATOMIC_SEQ_CST);
+}
+
+// The slot starts in the Sentry's hands; a new process is given it by its creator.
+int st_context_alloc(struct st_aspace *as, struct st_context **out)
+{
+    struct st_context *c = slab_alloc(&context_slab);
+    if (!c)
+        return -ENOMEM;
+    spin_lock(&as->ctx_lock);
+    int index = slot_take(as);
+    if (index >= 0) {
+        c->index = (uint32_t)index;
+        c->base.ops = &systrap_ops;
+        c->base.as = &as->base;
+        c->slot = (struct slot *)(as->slots + (size_t)index * SLOT_SIZE);
+        list_push_back(&as->ctxs, &c->link);
+    }
+    spin_unlock(&as->ctx_lock);
+    if (index < 0) {
+        slab_free(&context_slab, c);
+        return index;
+    }
+    list_init(&c->uw.link);
+    c->uw.ready = ready;
+    c->uw.set_asleep = set_asleep;
+    struct slot *s = c->slot;
+    memset(s, 0, sizeof(*s));
+    WRITE_SHARED(s->ctl_fd, as->parity);
+    WRITE_SHARED(s->worker_cpu, ~0u);
+    WRITE_SHARED(s->nonce, as->nonce);
+    WRITE_SHARED(s->boot_uc, st.boot_uc);
+    __atomic_store_n(&s->state, SLOT_EVENT, __ATOMIC_RELEASE);
+    c->uc_off = st.boot_uc;
+    *out = c;
+    return 0;
+}
+
+// Frees our side. LEAVING: the thread ends by itself and its slot comes back when it has.
+void st_context_drop(struct st_context *c, enum st_slot_fate fate)
+{
+    struct st_aspace *as = st_space_of(c);
+    spin_lock(&as->ctx_lock);
+    list_del(&c->link);
+    uint64_t bit = 1ull << (c->index % 64);
+    if (fate == ST_SLOT_LEAVING) {
+        as->leaving[c->index / 64] |= bit;
+        as->nleaving++;
+    } else if (fate == ST_SLOT_FREE) {
+        as->used[c->index / 64] &= ~bit;
+    }
+    spin_unlock(&as->ctx_lock);
+    slab_free(&context_slab, c);
+}
+
+// A frame in the slot for a thread that has not run yet. Registers are written by its first run().
+void st_frame_prepare(struct st_context *c, struct st_context *from)
+{
+    uint8_t *base = (uint8_t *)c->slot;
+    struct stub_ucontext uc = {.uc_flags = STUB_UC_SIGCONTEXT_SS | STUB_UC_STRICT_SS,
+                               .ss_sp = st_slot_va(c->index) + SLOT_STACK_OFF,
+                               .ss_size = SLOT_STACK_SIZE,
+                               .rflags = 0x202,
+                               .cs = 0x33,
+                               .ss = 0x2b};
+    c->fp_off = c->fp_home = 0;
+    if (from && from->fp_off) {
+        memcpy(base + st.boot_fp, (uint8_t *)from->slot + from->fp_off, st.fp_ext);
+        uc.uc_flags |= STUB_UC_FP_XSTATE;
+        uc.fpstate = st_slot_va(c->index) + st.boot_fp;
+        c->fp_off = st.boot_fp;
+    }
+    memcpy(base + st.boot_uc, &uc, sizeof(uc));
+    c->uc_off = st.boot_uc;
+    c->cur_valid = c->fast = false;
+}
+
+// --- handover ------------------------------------------------------------------------------------
+static void hand_over(struct st_context *c, uint32_t reply)
+{
+    struct slot *s = c->slot;
+    WRITE_SHARED(s->reply, reply);
+    WRITE_SHARED(s->worker_cpu, (uint32_t)sched_worker_cpu());
+    uint32_t old = __atomic_exchange_n(&s->state, SLOT_STUB, __ATOMIC_SEQ_CST);
+    if (old == SLOT_SLEEP)
+        host_call(__NR_futex, &s->state, FUTEX_WAKE, 1);
+}
+
+// Until the slot is ours again (true) or the space is dead (false).
+static bool wait_stub(struct st_context *c)
+{
+    struct st_aspace *as = st_space_of(c);
+    __atomic_store_n(&c->fiber, fiber_current(), __ATOMIC_SEQ_CST);
+    while (!ready(&c->uw))
+        fiber_park_user(&c->uw);
+    __atomic_store_n(&c->waiting, ST_IDLE, __ATOMIC_SEQ_CST);
+    if (!st_dead(as))
+        return true;
+    uint32_t v = __atomic_load_n(&c->slot->state, __ATOMIC_ACQUIRE);
+    return v == SLOT_EVENT || v == SLOT_SLEEP;
+}
+
+static void wait_begin(struct st_context *c, enum st_wait kind)
+{
+    if (kind == ST_WORK)
+        __atomic_store_n(&c->wait_tick, st_tick(), __ATOMIC_RELAXED);
+    __atomic_store_n(&c->waiting, kind, __ATOMIC_SEQ_CST);
+    if (kind == ST_WORK)
+        st_watch_waits();
+}
+
+int st_wait_born(struct st_context *c)
+{
+    struct st_aspace *as = st_space_of(c);
+    wait_begin(c, ST_WORK);
+    bool ok = wait_stub(c) && READ_SHARED(c->slot->event) == STUB_EV_BORN;
+    spin_lock(&as->ctx_lock); // the context passes to another fiber, ours may end
+    c->fiber = nullptr;
+    spin_unlock(&as->ctx_lock);
+    return ok ? 0 : -ESRCH;
+}
+
+static int work_results(struct st_context *c, struct stub_work *items, uint32_t n)
+{
+    struct slot *s = c->slot;
+    if (!wait_stub(c))
+        return -ESRCH;
+    if (READ_SHARED(s->event) != STUB_EV_DONE) {
+        st_kill(st_space_of(c), "the stub broke off its work");
+        return -ESRCH;
+    }
+    for (uint32_t i = 0; i < n; i++)
+        items[i].ret = READ_SHARED(s->work[i].ret);
+    return 0;
+}
+
+void st_work_start(struct st_context *c, const struct stub_work *items, uint32_t n)
+{
+    CHECK(n <= SLOT_WORK_MAX);
+    memcpy(c->slot->work, items, n * sizeof(*items));
+    WRITE_SHARED(c->slot->nwork, n);
+    hand_over(c, STUB_WORK);
+}
+
+int st_work_finish(struct st_context *c, struct stub_work *items, uint32_t n)
+{
+    wait_begin(c, ST_WORK);
+    return work_results(c, items, n);
+}
+
+int st_work(struct st_context *c, struct stub_work *items, uint32_t n, bool user)
+{
+    if (st_dead(st_space_of(c)))
+        return -ESRCH;
+    wait_begin(c, user ? ST_USER : ST_WORK);
+    if (user && __atomic_load_n(&c->intr, __ATOMIC_SEQ_CST)) {
+        __atomic_store_n(&c->waiting, ST_IDLE, __ATOMIC_SEQ_CST);
+        return -EINTR;
+    }
+    st_work_start(c, items, n);
+    c->uw.blocked = user;
+    int err = work_results(c, items, n);
+    c->uw.blocked = false;
+    return err;
+}
+
+// --- registers -----------------------------------------------------------------------------------
+static struct stub_ucontext *frame(struct st_context *c)
+{
+    return (struct stub_ucontext *)((uint8_t *)c->slot + c->uc_off);
+}
+#define FRAME_REGS(X)                                                                        \
+    X(r8) X(r9) X(r10) X(r11) X(r12) X(r13) X(r14) X(r15) X(rdi) X(rsi) X(rbp) X(rbx) X(rdx) \
+    X(rax) X(rcx) X(rsp) X(rip) X(rflags)
+
+static void frame_read(struct st_context *c, struct user_regs *r)
+{
+    struct stub_ucontext *uc = frame(c);
+#define X(n) r->n = READ_SHARED(uc->n);
+    FRAME_REGS(X)
+#undef X
+    r->cs = READ_SHARED(uc->cs);
+    r->ss = READ_SHARED(uc->ss);
+    r->ds = r->es = r->fs = r->gs = 0;
+    r->fs_base = READ_SHARED(c->slot->ev_fs_base);
+    r->gs_base = READ_SHARED(c->slot->ev_gs_base);
+    r->orig_rax = ~0ull;
+}
+static void frame_write(struct st_context *c, const struct user_regs *r)
+{
+    struct stub_ucontext *uc = frame(c);
+#define X(n) WRITE_SHARED(uc->n, r->n);
+    FRAME_REGS(X)
+#undef X
+    WRITE_SHARED(uc->cs, (uint16_t)(r->cs ? r->cs : 0x33));
+    WRITE_SHARED(uc->ss, (uint16_t)(r->ss ? r->ss : 0x2b));
+}
+
+static bool same_but_rax(const struct user_regs *a, const struct user_regs *b)
+{
+    constexpr size_t rcx = offsetof(struct user_regs, rcx), rip = offsetof(struct user_regs, rip);
+    return !memcmp(a, b, offsetof(struct user_regs, rax)) &&
+           !memcmp((const char *)a + rcx, (const char *)b + rcx,
+                   offsetof(struct user_regs, orig_rax) - rcx) &&
+           !memcmp((const char *)a + rip, (const char *)b + rip, sizeof(*a) - rip);
+}
+
+// wrfsbase faults on what is not canonical.
+static uint64_t canonical(uint64_t v)
+{
+    return (uint64_t)((int64_t)(v << 16) >> 16) == v ? v : 0;
+}
+
+// Puts what differs from the stub's frame in place; how the stub is to return.
+static uint32_t regs_put(struct st_context *c, const struct user_regs *r)
+{
+    struct slot *s = c->slot;
+    if (c->cur_valid && c->fast && same_but_rax(r, &c->cur)) {
+        WRITE_SHARED(s->ret, r->rax);
+        return STUB_RETURN;
+    }
+    uint32_t set = 0;
+    if (!c->cur_valid || r->fs_base != c->cur.fs_base) {
+        WRITE_SHARED(s->fs_base, canonical(r->fs_base));
+        set |= STUB_SET_FS;
+    }
+    if (!c->cur_valid || r->gs_base != c->cur.gs_base) {
+        WRITE_SHARED(s->gs_base, canonical(r->gs_base));
+        set |= STUB_SET_GS;
+    }
+    frame_write(c, r);
+    WRITE_SHARED(s->set, set);
+    return STUB_RESUME;
+}
+
+// --- events --------------------------------------------------------------------------------------
+// Where the kernel put the FP state of the frame; 0 when what the frame says makes no sense.
+static uint32_t fp_find(struct st_context *c)
+{
+    uint64_t off = READ_SHARED(frame(c)->fpstate) - st_slot_va(c->index);
+    if (off < SLOT_STACK_OFF || off > SLOT_SIZE - st.fp_ext || off % 64)
+        return 0;
+    return (uint32_t)off;
+}
+
+static bool event_syscall(struct st_context *c, struct user_regs *r, struct pevent *ev)
+{
+    constexpr uint64_t odd_flags = 0x100 | 0x4000 | 0x10000 | 0x40000; // TF, NT, RF, AC
+    *ev = (struct pevent){.kind = PEV_SYSCALL, .arch = READ_SHARED(c->slot->arch)};
+    c->fast = ev->arch == AUDIT_ARCH_X86_64 && r->rcx == r->rip && r->r11 == r->rflags &&
+              !(r->rflags & odd_flags) && r->cs == 0x33 && r->ss == 0x2b && c->fp_off;
+    r->orig_rax = (uint64_t)(int64_t)(int32_t)r->rax;
+    r->rax = (uint64_t)-ENOSYS;
+    return true;
+}
+
+static bool event_fault(struct st_context *c, struct pevent *ev)
+{
+    struct slot *s = c->slot;
+    *ev = (struct pevent){.kind = PEV_FAULT,
+                          .signo = READ_SHARED(s->signo),
+                          .code = READ_SHARED(s->code),
+                          .addr = READ_SHARED(s->addr),
+                          .trapno = READ_SHARED(frame(c)->trapno),
+                          .err = READ_SHARED(frame(c)->err)};
+    return ev->signo == SIGSEGV || ev->signo == SIGBUS || ev->signo == SIGFPE ||
+           ev->signo == SIGILL || ev->signo == SIGTRAP;
+}
+
+// Takes the event out of the slot. False: the stub talks nonsense.
+static bool event_take(struct st_context *c, struct user_regs *r, struct pevent *ev)
+{
+    uint32_t event = READ_SHARED(c->slot->event), off = READ_SHARED(c->slot->uc_off);
+    if (off < SLOT_STACK_OFF || off > SLOT_SIZE - sizeof(struct stub_ucontext) || off % 8)
+        return false;
+    c->uc_off = off;
+    c->fp_off = c->fp_home = fp_find(c);
+    frame_read(c, r);
+    c->cur = *r;
+    c->cur_valid = true;
+    c->fast = false;
+    switch (event) {
+    case STUB_EV_SYSCALL: return event_syscall(c, r, ev);
+    case STUB_EV_FAULT: return event_fault(c, ev);
+    case STUB_EV_INTERRUPT: *ev = (struct pevent){.kind = PEV_INTERRUPT}; return true;
+    default: return false;
+    }
+}
+
+void st_run(struct pcontext *pc, struct user_regs *r, struct pevent *ev)
+{
+    struct st_context *c = st_ctx(pc);
+    struct st_aspace *as = st_space_of(c);
+    *ev = (struct pevent){.kind = PEV_DEAD};
+    while (!st_dead(as)) {
+        wait_begin(c, ST_USER);
+        if (__atomic_exchange_n(&c->intr, 0, __ATOMIC_SEQ_CST)) {
+            __atomic_store_n(&c->waiting, ST_IDLE, __ATOMIC_SEQ_CST);
+            *ev = (struct pevent){.kind = PEV_INTERRUPT};
+            return;
+        }
+        hand_over(c, regs_put(c, r));
+        if (!wait_stub(c))
+            return;
+        if (!event_take(c, r, ev)) {
+            *ev = (struct pevent){.kind = PEV_DEAD};
+            st_kill(as, "the stub broke the protocol");
+            return;
+        }
+        // An interrupt may come late, after what it was meant for: then there is nothing to tell.
+        if (__atomic_exchange_n(&c->intr, 0, __ATOMIC_SEQ_CST) || ev->kind != PEV_INTERRUPT)
+            return;
+    }
+}
+
+void st_interrupt(struct pcontext *pc)
+{
+    struct st_context *c = st_ctx(pc);
+    struct st_aspace *as = st_space_of(c);
+    if (__atomic_exchange_n(&c->intr, 1, __ATOMIC_SEQ_CST))
+        return;
+    if (__atomic_load_n(&c->waiting, __ATOMIC_SEQ_CST) != ST_USER || st_dead(as))
+        return;
+    __atomic_store_n(&c->wait_tick, st_tick(), __ATOMIC_SEQ_CST);
+    if (host_call(__NR_tgkill, as->pid, c->tid, STUB_SIGNAL) == -ESRCH)
+        st_kill(as, "a host thread is gone");
+    else
+        st_watch_waits();
+}
+
+// --- new and old threads -------------------------------------------------------------------------
+int st_context_new(struct pcontext *caller, struct pcontext **out)
+{
+    struct st_context *p = st_ctx(caller), *c;
+    int err = st_context_alloc(st_space_of(p), &c);
+    if (err)
+        return err;
+    st_frame_prepare(c, p);
+    struct stub_work w = {.op = WORK_CLONE, .a = {c->index}};
+    err = st_work(p, &w, 1, false);
+    if (!err && (w.ret <= 0 || w.ret > INT32_MAX))
+        err = w.ret < 0 && w.ret >= -4095 ? (int)w.ret : -ESRCH;
+    if (err) {
+        st_context_drop(c, ST_SLOT_FREE);
+        return err;
+    }
+    c->tid = (int)w.ret;
+    *out = &c->base;
+    return 0;
+}
+
+// The leader of the host process stays, asleep in its slot, as long as the space lives.
+void st_context_free(struct pcontext *pc)
+{
+    struct st_context *c = st_ctx(pc);
+    enum st_slot_fate fate = ST_SLOT_KEPT;
+    if (c->index != 0 && !st_dead(st_space_of(c))) {
+        hand_over(c, STUB_EXIT);
+        fate = ST_SLOT_LEAVING;
+    }
+    st_context_drop(c, fate);
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+// Memory calls: carried out by the context's own thread from a list in its slot, or, for plain
+// copies, through process_vm_readv/writev. Nothing here touches the stub's region: ranges end at
+// task_size.
+#include "abi/errno.h"
+#include "host/raw.h"
+#include "platform/systrap/systrap.h"
+#include <linux/futex.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+
+static bool range_ok(uint64_t addr, uint64_t len)
+{
+    return len > 0 && len <= st.task_size && addr <= st.task_size - len &&
+           (addr | len) % PAGE_SIZE == 0;
+}
+
+// The result of a host call as the stub reports it: kept clear of the kernel's private codes.
+static long result(int64_t r)
+{
+    return r < -133 ? -EINVAL : r;
+}
+
+// One host call; its result, -ESRCH when the stub is gone.
+static long call(struct pcontext *ctx, struct stub_work w)
+{
+    int err = st_work(st_ctx(ctx), &w, 1, false);
+    return err ? err : result(w.ret);
+}
+
+// What must come back is `want`; anything else that is not an error is a lie.
+static int call_expect(struct pcontext *ctx, struct stub_work w, uint64_t want)
+{
+    long r = call(ctx, w);
+    if (r < 0)
+        return (int)r;
+    if ((uint64_t)r == want)
+        return 0;
+    st_kill(st_as(ctx->as), "the stub lied about a mapping");
+    return -ESRCH;
+}
+
+int st_map(struct pcontext *ctx, uint64_t addr, uint64_t len, int prot, int flags, int hostfd,
+           uint64_t off)
+{
+    struct st_aspace *as = st_as(ctx->as);
+    if (!range_ok(addr, len))
+        return -EINVAL;
+    struct stub_work w = {.op = WORK_CALL,
+                          .nr = __NR_mmap,
+                          .a = {addr, len, (uint64_t)prot, (uint64_t)(flags | MAP_FIXED), ~0ull, off}};
+    if (hostfd < 0)
+        return call_expect(ctx, w, addr);
+    struct stub_work list[2] = {{.op = WORK_RECVFD}, w};
+    list[1].flags = WORK_FD;
+    mutex_lock(&as->lock);
+    int err = st_send_fd(as, hostfd);
+    if (!err)
+        err = st_work(st_ctx(ctx), list, 2, false);
+    mutex_unlock(&as->lock);
+    if (err)
+        return err;
+    if (list[0].ret < 0 || (list[1].ret >= 0 && (uint64_t)list[1].ret != addr)) {
+        st_kill(as, "the stub did not map a descriptor");
+        return -ESRCH;
+    }
+    return list[1].ret < 0 ? (int)result(list[1].ret) : 0;
+}
+
+int st_unmap(struct pcontext *ctx, uint64_t addr, uint64_t len)
+{
+    if (!range_ok(addr, len))
+        return -EINVAL;
+    return call_expect(ctx, (struct stub_work){.op = WORK_CALL, .nr = __NR_munmap, .a = {addr, len}},
+                       0);
+}
+
+int st_protect(struct pcontext *ctx, uint64_t addr, uint64_t len, int prot)
+{
+    if (!range_ok(addr, len))
+        return -EINVAL;
+    return call_expect(ctx,
+                       (struct stub_work){.op = WORK_CALL,
+                                          .nr = __NR_mprotect,
+                                          .a = {addr, len, (uint64_t)prot}},
+                       0);
+}
+
+int st_remap(struct pcontext *ctx, uint64_t old, uint64_t old_len, uint64_t new_addr,
+             uint64_t new_len)
+{
+    if (!range_ok(old, old_len) || !range_ok(new_addr, new_len))
+        return -EINVAL;
+    uint64_t flags = new_addr == old ? 0 : MREMAP_MAYMOVE | MREMAP_FIXED;
+    return call_expect(ctx,
+                       (struct stub_work){.op = WORK_CALL,
+                                          .nr = __NR_mremap,
+                                          .a = {old, old_len, new_len, flags, new_addr}},
+                       new_addr);
+}
+
+int st_advise(struct pcontext *ctx, uint64_t addr, uint64_t len, int advice)
+{
+    if (!range_ok(addr, len))
+        return -EINVAL;
+    return call_expect(ctx,
+                       (struct stub_work){.op = WORK_CALL,
+                                          .nr = __NR_madvise,
+                                          .a = {addr, len, (uint64_t)advice}},
+                       0);
+}
+
+long st_futex(struct pcontext *ctx, const struct pfutex *f)
+{
+    struct st_context *c = st_ctx(ctx);
+    int cmd = f->op & FUTEX_CMD_MASK;
+    bool waits = cmd == FUTEX_WAIT || cmd == FUTEX_WAIT_BITSET;
+    if (f->uaddr.v >= st.task_size || f->uaddr2.v >= st.task_size)
+        return -EFAULT;
+    for (;;) {
+        struct stub_work w = {.op = WORK_FUTEX,
+                              .flags = f->has_timeout ? WORK_TIMEOUT : 0,
+                              .a = {f->uaddr.v, (uint64_t)f->op, f->val,
+                                    waits ? 0 : f->val2, f->uaddr2.v, f->val3}};
+        if (f->has_timeout) {
+            WRITE_SHARED(c->slot->ts[0], f->timeout_ns / 1000000000);
+            WRITE_SHARED(c->slot->ts[1], f->timeout_ns % 1000000000);
+        }
+        int err = st_work(c, &w, 1, waits);
+        bool intr = waits && __atomic_exchange_n(&c->intr, 0, __ATOMIC_SEQ_CST);
+        if (err)
+            return err;
+        // An interrupt that was meant for something earlier may end the wait; timeouts are absolute.
+        if (w.ret != -EINTR || intr)
+            return result(w.ret);
+    }
+}
+
+static long copy(long nr, struct st_aspace *as, void *buf, uint64_t addr, size_t n)
+{
+    if (n == 0)
+        return 0;
+    struct iovec l = {buf, n}, r = {(void *)addr, n};
+    long ret = host_call(nr, as->pid, &l, 1, &r, 1, 0);
+    if (ret == 0 || ret == -ENOMEM)
+        return -EFAULT;
+    return ret;
+}
+
+// Guest memory, and the vDSO for reading. Short at its end.
+static size_t clamp(uint64_t addr, size_t n, bool write)
+{
+    uint64_t end = st.task_size;
+    if (!write && addr >= st.vdso && addr < st.vdso_end)
+        end = st.vdso_end;
+    return addr >= end ? 0 : MIN(n, end - addr);
+}
+
+long st_read_mem(struct aspace *as, void *dst, uaddr_t src, size_t n)
+{
+    size_t m = clamp(src.v, n, false);
+    return n && !m ? -EFAULT : copy(__NR_process_vm_readv, st_as(as), dst, src.v, m);
+}
+
+long st_write_mem(struct aspace *as, uaddr_t dst, const void *src, size_t n)
+{
+    size_t m = clamp(dst.v, n, true);
+    return n && !m ? -EFAULT : copy(__NR_process_vm_writev, st_as(as), (void *)src, dst.v, m);
+}
+
+int st_cmpxchg32(struct pcontext *ctx, uaddr_t addr, uint32_t expect, uint32_t desired,
+                 uint32_t *old)
+{
+    if (addr.v % 4 || clamp(addr.v, 4, true) < 4)
+        return -EFAULT;
+    struct stub_work w = {.op = WORK_CMPXCHG, .a = {addr.v, expect, desired}};
+    int err = st_work(st_ctx(ctx), &w, 1, false);
+    if (err)
+        return err;
+    if (w.ret < 0)
+        return -EFAULT;
+    *old = (uint32_t)w.ret;
+    return 0;
+}
+
+uint64_t st_cpu_time(struct pcontext *ctx)
+{
+    struct stub_work w = {.op = WORK_CPUTIME};
+    return st_work(st_ctx(ctx), &w, 1, false) || w.ret < 0 ? 0 : (uint64_t)w.ret;
+}

@@ -1,0 +1,414 @@
+// SPDX-License-Identifier: Apache-2.0
+// Address spaces: their making by fork, the proof of the pid that a stub reports (security.md 2.1),
+// the doorbell, the watch over stubs that do not answer, killing and reaping.
+//
+// An st_aspace stays in the pid table from the claim until its process has been reaped, so a pid in
+// the table can never be another process's.
+#include "abi/errno.h"
+#include "base/log.h"
+#include "base/slab.h"
+#include "host/fdpass.h"
+#include "host/raw.h"
+#include "platform/systrap/systrap.h"
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+
+SLAB_DEFINE(aspace_slab, struct st_aspace);
+constexpr size_t SLOTS_BYTES = (size_t)SLOT_SIZE * SLOT_COUNT;
+constexpr int PID_BUCKETS = 1024;
+
+static struct spinlock pid_lock = SPINLOCK_INIT;
+static struct list pid_table[PID_BUCKETS]; // [pid_lock] st_aspace.pid_link
+static struct list dying = LIST_INIT(dying); // [pid_lock] st_aspace.all_link: killed, not reaped
+static struct spinlock all_lock = SPINLOCK_INIT;
+static struct list all = LIST_INIT(all);   // [all_lock] st_aspace.all_link: alive
+static struct timer reap_timer, sweep_timer;
+static bool reap_armed, sweep_armed;       // [A]
+static uint32_t tick, reap_delay_ms;       // [A]
+
+static void reap(struct timer *t);
+static void sweep(struct timer *t);
+
+[[gnu::constructor]] static void tables_init(void)
+{
+    for (int i = 0; i < PID_BUCKETS; i++)
+        list_init(&pid_table[i]);
+    timer_init(&reap_timer, reap);
+    timer_init(&sweep_timer, sweep);
+}
+
+// --- pids ----------------------------------------------------------------------------------------
+static struct st_aspace *pid_find_locked(int pid)
+{
+    list_for_each (it, &pid_table[pid % PID_BUCKETS]) {
+        struct st_aspace *as = list_entry(it, struct st_aspace, pid_link);
+        if (as->pid == pid)
+            return as;
+    }
+    return nullptr;
+}
+
+// The state of a child of ours: 1 runs, 0 is dead and not reaped, -ECHILD.
+static int child_state(int pid)
+{
+    siginfo_t si = {};
+    long r = host_call(__NR_waitid, P_PID, pid, &si, WNOHANG | WNOWAIT | WEXITED | __WALL, 0);
+    if (r < 0)
+        return (int)r;
+    return si.si_pid == pid ? 0 : 1;
+}
+
+// A pid from a stub is a claim. -EAGAIN: a child of ours indeed, but dead already.
+int st_claim(struct st_aspace *as, int64_t claimed)
+{
+    if (claimed <= 1 || claimed > INT32_MAX || claimed == st.self)
+        return -ESRCH;
+    int pid = (int)claimed;
+    spin_lock(&pid_lock);
+    bool known = pid_find_locked(pid);
+    if (!known) {
+        as->pid = pid;
+        list_push_back(&pid_table[pid % PID_BUCKETS], &as->pid_link);
+    }
+    spin_unlock(&pid_lock);
+    if (known)
+        return -ESRCH;
+    int state = child_state(pid);
+    if (state == 1)
+        return 0;
+    if (state == 0)
+        host_call(__NR_wait4, pid, 0, WNOHANG | __WALL, 0);
+    spin_lock(&pid_lock);
+    list_del(&as->pid_link);
+    as->pid = 0;
+    spin_unlock(&pid_lock);
+    return state == 0 ? -EAGAIN : -ESRCH;
+}
+
+// Is it the process that has our slots? On failure the claim is void: not to be signalled.
+int st_claim_check(struct st_aspace *as)
+{
+    uint64_t got = 0;
+    struct iovec here = {&got, sizeof(got)};
+    struct iovec there = {(void *)(st_slot_va(0) + offsetof(struct slot, nonce)), sizeof(got)};
+    long n = host_call(__NR_process_vm_readv, as->pid, &here, 1, &there, 1, 0);
+    if (n == sizeof(got) && got == as->nonce)
+        return 0;
+    spin_lock(&pid_lock);
+    list_del(&as->pid_link);
+    as->pid = 0;
+    spin_unlock(&pid_lock);
+    return n == -EPERM ? -EPERM : -ESRCH;
+}
+
+// --- making --------------------------------------------------------------------------------------
+static int sysmsg_memfd(int *out)
+{
+    int fd = (int)host_call(__NR_memfd_create, "sysmsg", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0)
+        return fd;
+    long err = host_call(__NR_ftruncate, fd, SLOTS_BYTES);
+    if (!err)
+        err = host_call(__NR_fcntl, fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
+    if (err) {
+        host_call(__NR_close, fd);
+        return (int)err;
+    }
+    *out = fd;
+    return 0;
+}
+
+// A space without a process. The caller sends stub_sock and memfd to the stub and closes them.
+int st_aspace_alloc(uint32_t parity, struct st_aspace **out, int *stub_sock, int *memfd)
+{
+    int sv[2] = {-1, -1}, fd = -1;
+    long p;
+    struct st_aspace *as = slab_alloc(&aspace_slab);
+    if (!as)
+        return -ENOMEM;
+    long err = host_call(__NR_getrandom, &as->nonce, sizeof(as->nonce), 0);
+    if (err >= 0)
+        err = sysmsg_memfd(&fd);
+    if (!err)
+        err = host_call(__NR_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
+                        sv);
+    if (!err) {
+        p = host_call(__NR_mmap, 0, SLOTS_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+                      fd, 0);
+        err = p < 0 && p >= -4095 ? p : 0;
+    }
+    if (err < 0) {
+        if (fd >= 0)
+            host_call(__NR_close, fd);
+        if (sv[0] >= 0) {
+            host_call(__NR_close, sv[0]);
+            host_call(__NR_close, sv[1]);
+        }
+        slab_free(&aspace_slab, as);
+        return (int)err;
+    }
+    as->slots = (uint8_t *)p;
+    as->base.ops = &systrap_ops;
+    as->parity = parity;
+    as->ctl = sv[0];
+    mutex_init(&as->lock, RANK_PLATFORM);
+    list_init(&as->ctxs);
+    list_init(&as->pid_link);
+    list_init(&as->all_link);
+    spin_lock(&all_lock);
+    list_push_back(&all, &as->all_link);
+    spin_unlock(&all_lock);
+    *stub_sock = sv[1];
+    *memfd = fd;
+    *out = as;
+    return 0;
+}
+
+int st_send_fd(struct st_aspace *as, int fd)
+{
+    uint64_t data = 0;
+    long r = fd_send(as->ctl, &data, sizeof(data), &fd, 1, MSG_DONTWAIT);
+    return r < 0 ? (int)r : 0;
+}
+
+int st_fork(struct pcontext *caller, struct aspace **out, struct pcontext **ctx)
+{
+    struct st_context *p = st_ctx(caller), *c = nullptr;
+    struct st_aspace *pas = st_space_of(p), *as;
+    int sock, memfd;
+    int err = st_aspace_alloc(!pas->parity, &as, &sock, &memfd);
+    if (err)
+        return err;
+    err = st_context_alloc(as, &c);
+    if (!err)
+        err = st_aspace_watch(as);
+    if (!err)
+        err = st_send_fd(as, memfd);
+    struct stub_work w = {.op = WORK_FORK, .a = {as->parity}};
+    if (!err) {
+        st_frame_prepare(c, p);
+        __atomic_store_n(&c->slot->state, SLOT_STUB, __ATOMIC_RELEASE);
+        mutex_lock(&pas->lock);
+        err = st_send_fd(pas, sock);
+        if (!err)
+            err = st_work(p, &w, 1, false);
+        mutex_unlock(&pas->lock);
+    }
+    host_call(__NR_close, sock);
+    host_call(__NR_close, memfd);
+    if (!err && w.ret < 0)
+        err = w.ret == -EAGAIN || w.ret == -ENOMEM ? (int)w.ret : -ESRCH;
+    if (!err)
+        err = st_claim(as, w.ret);
+    if (!err) {
+        c->tid = as->pid;
+        err = st_wait_born(c);
+        if (!err)
+            err = st_claim_check(as);
+    }
+    if (err) {
+        if (err == -ESRCH)
+            st_kill(pas, "a fork went wrong");
+        st_aspace_destroy(as);
+        return err;
+    }
+    *out = &as->base;
+    *ctx = &c->base;
+    return 0;
+}
+
+// --- doorbell ------------------------------------------------------------------------------------
+static void wake_locked(struct st_aspace *as, bool everybody) REQUIRES(as->ctx_lock)
+{
+    list_for_each (it, &as->ctxs) {
+        struct st_context *c = list_entry(it, struct st_context, link);
+        struct fiber *f = __atomic_load_n(&c->fiber, __ATOMIC_SEQ_CST);
+        if (f && __atomic_load_n(&c->waiting, __ATOMIC_SEQ_CST) != ST_IDLE &&
+            (everybody || c->uw.ready(&c->uw)))
+            fiber_wake(f);
+    }
+}
+
+static void doorbell(struct hostpoll *hp, uint32_t events)
+{
+    struct st_aspace *as = container_of(hp, struct st_aspace, hp);
+    uint64_t data;
+    long n;
+    do
+        n = fd_recv(as->ctl, &data, sizeof(data), nullptr, nullptr, MSG_DONTWAIT);
+    while (n > 0 || n == -EINTR || n == -EMSGSIZE);
+    if (n != -EAGAIN || (events & (EPOLLHUP | EPOLLERR))) {
+        st_kill(as, nullptr);
+        return;
+    }
+    spin_lock(&as->ctx_lock);
+    wake_locked(as, false);
+    spin_unlock(&as->ctx_lock);
+}
+
+int st_aspace_watch(struct st_aspace *as)
+{
+    int err = hostpoll_add(&as->hp, as->ctl, EPOLLIN | EPOLLRDHUP, doorbell);
+    if (!err)
+        as->polled = true;
+    return err;
+}
+
+// --- the end -------------------------------------------------------------------------------------
+static void kill_locked(struct st_aspace *as, const char *why) REQUIRES(as->ctx_lock)
+{
+    if (__atomic_exchange_n(&as->dead, true, __ATOMIC_SEQ_CST))
+        return;
+    if (why)
+        log_warn("guest process (host pid %d) killed: %s", as->pid, why);
+    if (as->pid > 1)
+        host_call(__NR_tgkill, as->pid, as->pid, SIGKILL);
+    wake_locked(as, true);
+}
+
+void st_kill(struct st_aspace *as, const char *why)
+{
+    spin_lock(&as->ctx_lock);
+    kill_locked(as, why);
+    spin_unlock(&as->ctx_lock);
+}
+
+static void reap_later(void)
+{
+    if (!__atomic_exchange_n(&reap_armed, true, __ATOMIC_SEQ_CST))
+        timer_arm(&reap_timer, ktime_now() + (ktime_t)READ_SHARED(reap_delay_ms) * 1000000);
+}
+
+// Rogue children (a hostile stub may clone what it does not report) and stubs that died by
+// themselves; the first dead child that we must keep ends the look-around.
+static void reap_others(void)
+{
+    for (int i = 0; i < 16; i++) {
+        siginfo_t si = {};
+        if (host_call(__NR_waitid, P_ALL, 0, &si, WNOHANG | WNOWAIT | WEXITED | __WALL, 0) < 0 ||
+            si.si_pid == 0)
+            return;
+        spin_lock(&pid_lock);
+        bool known = pid_find_locked(si.si_pid);
+        spin_unlock(&pid_lock);
+        if (known)
+            return;
+        host_call(__NR_wait4, si.si_pid, 0, WNOHANG | __WALL, 0);
+    }
+}
+
+// In a worker's loop. wait4(WNOHANG) does not block; what is not dead yet is looked at again.
+static void reap(struct timer *t)
+{
+    __atomic_store_n(&reap_armed, false, __ATOMIC_SEQ_CST);
+    struct list done = LIST_INIT(done);
+    spin_lock(&pid_lock);
+    list_for_each_safe (it, &dying) {
+        struct st_aspace *as = list_entry(it, struct st_aspace, all_link);
+        if (host_call(__NR_wait4, as->pid, 0, WNOHANG | __WALL, 0) == 0)
+            continue;
+        list_del(&as->pid_link);
+        list_del(&as->all_link);
+        list_push_back(&done, &as->all_link);
+    }
+    bool more = !list_empty(&dying);
+    spin_unlock(&pid_lock);
+    list_for_each_safe (it, &done)
+        slab_free(&aspace_slab, list_entry(it, struct st_aspace, all_link));
+    reap_others();
+    if (more) {
+        WRITE_SHARED(reap_delay_ms, MIN(2 * READ_SHARED(reap_delay_ms) + 1, 100));
+        reap_later();
+    }
+}
+
+void st_aspace_destroy(struct st_aspace *as)
+{
+    st_kill(as, nullptr);
+    if (as->polled)
+        hostpoll_del(&as->hp);
+    host_call(__NR_close, as->ctl);
+    while (!list_empty(&as->ctxs)) // nobody else can reach them any more
+        st_context_drop(list_first(&as->ctxs, struct st_context, link), ST_SLOT_KEPT);
+    spin_lock(&all_lock);
+    list_del(&as->all_link);
+    spin_unlock(&all_lock);
+    host_call(__NR_munmap, as->slots, SLOTS_BYTES);
+    if (as->pid == 0) {
+        slab_free(&aspace_slab, as);
+        return;
+    }
+    spin_lock(&pid_lock);
+    list_push_back(&dying, &as->all_link);
+    spin_unlock(&pid_lock);
+    WRITE_SHARED(reap_delay_ms, 1);
+    reap_later();
+}
+
+void st_aspace_free(struct aspace *as)
+{
+    st_aspace_destroy(st_as(as));
+}
+
+// --- stubs that do not answer --------------------------------------------------------------------
+// Counted in ticks of a timer of one second that runs only while somebody waits: a machine that was
+// frozen or starved counts few ticks.
+constexpr uint32_t TICKS_WORK = 60, TICKS_INTERRUPT = 4;
+
+uint32_t st_tick(void)
+{
+    return READ_SHARED(tick);
+}
+void st_watch_waits(void)
+{
+    if (!__atomic_load_n(&sweep_armed, __ATOMIC_SEQ_CST) &&
+        !__atomic_exchange_n(&sweep_armed, true, __ATOMIC_SEQ_CST))
+        timer_arm(&sweep_timer, ktime_now() + 1000000000);
+}
+
+static bool sweep_space(struct st_aspace *as) REQUIRES(as->ctx_lock)
+{
+    bool again = false;
+    list_for_each (it, &as->ctxs) {
+        struct st_context *c = list_entry(it, struct st_context, link);
+        uint32_t age = READ_SHARED(tick) - READ_SHARED(c->wait_tick);
+        enum st_wait w = __atomic_load_n(&c->waiting, __ATOMIC_SEQ_CST);
+        if (w == ST_IDLE || c->uw.ready(&c->uw))
+            continue;
+        if (w == ST_WORK) {
+            again = true;
+            if (age > TICKS_WORK)
+                kill_locked(as, "its stub does not finish a call");
+        } else if (__atomic_load_n(&c->intr, __ATOMIC_SEQ_CST)) {
+            again = true;
+            if (age > TICKS_INTERRUPT)
+                kill_locked(as, "it ignores interrupts");
+            else if (host_call(__NR_tgkill, as->pid, c->tid, STUB_SIGNAL) == -ESRCH)
+                kill_locked(as, "a host thread is gone");
+        }
+    }
+    return again;
+}
+
+static void sweep(struct timer *t)
+{
+    __atomic_store_n(&sweep_armed, false, __ATOMIC_SEQ_CST);
+    __atomic_fetch_add(&tick, 1, __ATOMIC_SEQ_CST);
+    bool again = false;
+    spin_lock(&all_lock);
+    list_for_each (it, &all) {
+        struct st_aspace *as = list_entry(it, struct st_aspace, all_link);
+        spin_lock(&as->ctx_lock);
+        again |= !st_dead(as) && sweep_space(as);
+        spin_unlock(&as->ctx_lock);
+    }
+    spin_unlock(&all_lock);
+    if (again)
+        st_watch_waits();
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+// The systrap platform's own structures; private to this folder. See ../README.md for the protocol.
+//
+// Trust: everything in a slot is the guest's. Slot fields are read with READ_SHARED, once, into
+// locals; what is checked is the local. A struct st_context remembers on our side what matters
+// (where the frame is, what its registers are).
+//
+// Locks: st_aspace.lock (RANK_PLATFORM) covers the control socket's messages to the stub and forks;
+// the spinlocks are leaves: st_aspace.ctx_lock, and the pid table's and the list of spaces' in
+// space.c (order: space list, then ctx_lock).
+#pragma once
+#include "base/list.h"
+#include "platform/platform.h"
+#include "platform/stub/sysmsg.h"
+#include "sched/fiber.h"
+#include "sched/mutex.h"
+#include "sched/timer.h"
+
+struct st_global { // [C] after init
+    uint64_t base;                 // of the stub's region
+    uint64_t slots;                // base + STUB_SLOTS_OFF
+    uint64_t task_size;
+    uint64_t vdso, vdso_start, vdso_end;
+    uint32_t fp_xstate, fp_ext;    // bytes of the XSAVE area, and with the closing magic
+    uint64_t fp_features;
+    uint32_t mxcsr_mask;
+    uint32_t boot_uc, boot_fp;     // offsets in a slot of the frame that we prepare
+    int self;                      // our pid
+};
+extern struct st_global st;
+
+struct st_aspace {
+    struct aspace base;
+    int pid;                       // [C after birth] host process, leader's tid
+    int ctl;                       // [C] our end of the control socket
+    uint32_t parity;               // [C] number of the stub's end: 0 or 1
+    uint64_t nonce;                // [C]
+    uint8_t *slots;                // [C] our mapping of the sysmsg memfd
+    bool dead;                     // [A] killed or gone: nothing more is believed or awaited
+    struct mutex lock;             // messages to the stub, forks
+    struct spinlock ctx_lock;
+    struct list ctxs;              // [ctx_lock] st_context.link
+    uint64_t used[SLOT_COUNT / 64];// [ctx_lock] slots
+    uint64_t leaving[SLOT_COUNT / 64]; // [ctx_lock] of these: the thread has been told to end
+    uint32_t nleaving;             // [ctx_lock]
+    struct hostpoll hp;            // doorbell and hang-up
+    bool polled;                   // hp is registered
+    struct list all_link;          // [space list's lock]
+    struct list pid_link;          // [pid table's lock]
+};
+
+enum st_wait : uint8_t { ST_IDLE, ST_USER, ST_WORK };
+struct st_context {
+    struct pcontext base;
+    struct list link;              // [ctx_lock]
+    uint32_t index;                // [C] slot
+    struct slot *slot;             // [C] in as->slots; hostile memory
+    int tid;                       // [C after birth] as the stub says; only used with as->pid
+    // What the stub's frame holds. [owner fiber]
+    struct user_regs cur;
+    uint32_t uc_off;               // checked
+    uint32_t fp_home;              // where fp_off was before fp_reset
+    uint32_t fp_off;               // 0: the frame has no FP state (the guest will see the initial one)
+    bool cur_valid;                // cur is what the frame holds
+    bool fast;                     // the frame is a system call's and may be left without sigreturn
+    // Shared with other fibers and callbacks.
+    enum st_wait waiting;          // [A] what we wait for from the stub
+    uint32_t intr;                 // [A] interrupt() since the last return to the caller
+    uint32_t wait_tick;            // [A] tick at which waiting or intr began
+    struct fiber *fiber;           // [A] who waits in us; read by others under ctx_lock
+    struct user_wait uw;
+};
+static inline struct st_aspace *st_as(struct aspace *as)
+{
+    return container_of(as, struct st_aspace, base);
+}
+static inline struct st_context *st_ctx(struct pcontext *c)
+{
+    return container_of(c, struct st_context, base);
+}
+static inline struct st_aspace *st_space_of(struct st_context *c)
+{
+    return st_as(c->base.as);
+}
+static inline bool st_dead(struct st_aspace *as)
+{
+    return __atomic_load_n(&as->dead, __ATOMIC_ACQUIRE);
+}
+static inline uint64_t st_slot_va(uint32_t index)
+{
+    return st.slots + (uint64_t)index * SLOT_SIZE;
+}
+
+// filter.c: table A of doc/security.md for a stub whose text is [start, end).
+struct sock_filter;
+MUST_CHECK int st_filter_build(uint64_t start, uint64_t end, struct sock_filter *out, size_t cap);
+
+// boot.c
+int st_init(const struct platform_config *cfg);
+int st_spawn(struct aspace **as, struct pcontext **ctx);   // a fresh space, from the zygote
+
+// space.c
+MUST_CHECK int st_aspace_alloc(uint32_t parity, struct st_aspace **as, int *stub_sock, int *memfd);
+MUST_CHECK int st_aspace_watch(struct st_aspace *as);      // registers the doorbell
+void st_aspace_destroy(struct st_aspace *as); // kills, frees, reaps later
+void st_kill(struct st_aspace *as, const char *why);       // from anywhere
+MUST_CHECK int st_claim(struct st_aspace *as, int64_t pid); // takes a reported pid, or -ESRCH
+MUST_CHECK int st_claim_check(struct st_aspace *as);       // the nonce, once the child is born
+MUST_CHECK int st_send_fd(struct st_aspace *as, int fd);
+void st_watch_waits(void);                                 // a wait on a stub has begun
+uint32_t st_tick(void);                                    // advances while there are waits
+int st_fork(struct pcontext *caller, struct aspace **as, struct pcontext **ctx);
+void st_aspace_free(struct aspace *as);
+
+// ctx.c
+MUST_CHECK int st_context_alloc(struct st_aspace *as, struct st_context **ctx);
+enum st_slot_fate : int { ST_SLOT_FREE, ST_SLOT_LEAVING, ST_SLOT_KEPT };
+void st_context_drop(struct st_context *c, enum st_slot_fate fate);
+void st_frame_prepare(struct st_context *c, struct st_context *from); // from: FP state, or null
+MUST_CHECK int st_wait_born(struct st_context *c);
+int st_context_new(struct pcontext *caller, struct pcontext **ctx);
+void st_context_free(struct pcontext *ctx);
+void st_run(struct pcontext *ctx, struct user_regs *regs, struct pevent *ev);
+void st_interrupt(struct pcontext *ctx);
+// [ctx] Hands a list to the stub and waits. Results are in the slot's memory no longer, but in
+// items[].ret. -ESRCH when the stub is gone. With `user`, interrupt() reaches the stub meanwhile.
+MUST_CHECK int st_work(struct st_context *c, struct stub_work *items, uint32_t n, bool user);
+// The two halves of st_work: a list of which nobody waits yet.
+void st_work_start(struct st_context *c, const struct stub_work *items, uint32_t n);
+MUST_CHECK int st_work_finish(struct st_context *c, struct stub_work *items, uint32_t n);
+
+// fp.c
+size_t st_fp_size(struct pcontext *ctx);
+int st_fp_get(struct pcontext *ctx, void *buf, size_t n);
+int st_fp_set(struct pcontext *ctx, const void *buf, size_t n);
+void st_fp_reset(struct pcontext *ctx);
+
+// mem.c
+int st_map(struct pcontext *ctx, uint64_t addr, uint64_t len, int prot, int flags, int hostfd,
+           uint64_t off);
+int st_unmap(struct pcontext *ctx, uint64_t addr, uint64_t len);
+int st_protect(struct pcontext *ctx, uint64_t addr, uint64_t len, int prot);
+int st_remap(struct pcontext *ctx, uint64_t old, uint64_t old_len, uint64_t new_addr,
+             uint64_t new_len);
+int st_advise(struct pcontext *ctx, uint64_t addr, uint64_t len, int advice);
+long st_futex(struct pcontext *ctx, const struct pfutex *f);
+long st_read_mem(struct aspace *as, void *dst, uaddr_t src, size_t n);
+long st_write_mem(struct aspace *as, uaddr_t dst, const void *src, size_t n);
+int st_cmpxchg32(struct pcontext *ctx, uaddr_t addr, uint32_t expect, uint32_t desired,
+                 uint32_t *old);
+uint64_t st_cpu_time(struct pcontext *ctx);
