@@ -87,3 +87,8 @@ long syscall_dispatch(struct task *t)
         return -ENOSYS;
     return row->fn(t, a);
 }
+
+[[gnu::constructor]] static void dispatch_register(void)
+{
+    task_syscall = syscall_dispatch;
+}

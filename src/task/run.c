@@ -6,11 +6,11 @@
 // sees the other. Everything in an event is what the stub says and has been checked for form by
 // the platform; signal numbers and codes are mapped again here.
 #include "abi/errno.h"
-#include "sys/syscalls.h"
 #include "task/internal.h"
 #include <linux/audit.h>
 #include <linux/seccomp.h>
 
+long (*task_syscall)(struct task *t);
 void (*strace_enter)(struct task *t);
 void (*strace_exit)(struct task *t, long result);
 
@@ -24,7 +24,7 @@ static long dispatch_traced(struct task *t)
     uint64_t nr = t->regs.orig_rax;
     if (strace_enter)
         strace_enter(t);
-    long r = syscall_dispatch(t);
+    long r = task_syscall(t);
     uint64_t now = t->regs.orig_rax;
     t->regs.orig_rax = nr; // sigreturn clears it; the printer wants the call's number
     if (strace_exit)
@@ -41,7 +41,7 @@ static void run_syscall(struct task *t, const struct pevent *ev)
         return;
     }
     for (;;) {
-        long r = unlikely(t->strace) ? dispatch_traced(t) : syscall_dispatch(t);
+        long r = unlikely(t->strace) ? dispatch_traced(t) : task_syscall(t);
         t->regs.rax = (uint64_t)r;
         if (likely(!is_restart(r) && !READ_SHARED(t->sig_work)))
             return;

@@ -323,6 +323,9 @@ void task_exec_commit(struct task *t, const char *comm, struct cred *c);
 MUST_CHECK int cred_exec(struct task *t, struct file *exe, struct cred **out, bool *secure);
 // The fiber body of every task (run.c): enter user mode, handle the event, deliver signals.
 void task_main(void *task);
+// The system call table, which is above this folder: handles the call in t->regs; the result is
+// not yet stored. Set by its constructor.
+extern long (*task_syscall)(struct task *t);
 // --strace: called around each system call of tasks with t->strace; null when not used.
 extern void (*strace_enter)(struct task *t);
 extern void (*strace_exit)(struct task *t, long result);
