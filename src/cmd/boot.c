@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: Apache-2.0
+// "nacre boot": the Sentry, from a fresh execution in new namespaces to the container's first
+// program. Order matters: everything that needs host calls beyond the filter (namespaces, mounts,
+// capabilities, the zygote, threads) comes before it; the filter comes before the first byte from
+// the Gofer, the container's files or a guest is looked at.
+#include "abi/errno.h"
+#include "base/htab.h"
+#include "base/slab.h"
+#include "cmd/boot_fs.h"
+#include "cmd/hostcalls.h"
+#include "fs/hostfile.h"
+#include "fs/proc/proc.h"
+#include "host/confine.h"
+#include "host/fdpass.h"
+#include "host/raw.h"
+#include "kern/limits.h"
+#include "sys/strace.h"
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+static struct {
+    struct boot_config *cfg;
+    struct hostpoll control;
+    struct thread_group *init; // ref: the container's first process
+    struct boot_fs fs;
+    bool exited;
+} the;
+
+// --- the end ------------------------------------------------------------------------------------
+static void on_container_exit(struct task *init, int wait_status)
+{
+    (void)init;
+    if (__atomic_exchange_n(&the.exited, true, __ATOMIC_ACQ_REL))
+        return;
+    ctl_send(CTL_EXITED, wait_status, nullptr);
+    // Pid 1 of the namespace: the kernel kills and reaps every stub before our parent sees our end.
+    for (;;)
+        host_call(__NR_exit_group, 0);
+}
+
+// --- messages of the supervisor -----------------------------------------------------------------
+static void forward_signal(void *arg)
+{
+    int sig = (int)(intptr_t)arg;
+    bool terminal = sig == SIGINT || sig == SIGQUIT || sig == SIGTSTP || sig == SIGWINCH;
+    siginfo_t si;
+    if (!(terminal && hostfile_signal_foreground(sig)) && sig != SIGWINCH && the.init) {
+        siginfo_kernel(&si, sig);
+        si.si_code = SI_USER;
+        signal_send_group(the.init, &si);
+    }
+    fiber_exit(nullptr, nullptr);
+}
+static void on_control(struct hostpoll *hp, uint32_t events)
+{
+    struct ctl_msg m;
+    for (;;) {
+        int n = 0;
+        long r = fd_recv(hp->fd, &m, sizeof(m), nullptr, &n, MSG_DONTWAIT);
+        if (r == -EAGAIN || r == -EINTR)
+            return;
+        if (r != sizeof(m)) { // the supervisor is gone: nobody wants this container any more
+            for (;;)
+                host_call(__NR_exit_group, 1);
+        }
+        if ((m.kind != CTL_SIGNAL && m.kind != CTL_WINCH) || m.value < 1 || m.value > NSIG_MAX)
+            continue;
+        struct fiber *f = fiber_new(forward_signal, (void *)(intptr_t)m.value, nullptr);
+        if (f) // sending takes sleeping locks, so it gets a fiber
+            fiber_start(f);
+    }
+}
+
+// --- the first program ----------------------------------------------------------------------------
+static struct cred *process_cred(const struct spec_process *p)
+{
+    struct cred *base = cred_new(), *c = base ? cred_dup(base) : nullptr;
+    if (!c)
+        boot_fail(1, "out of memory");
+    cred_put(base);
+    c->uid = c->euid = c->suid = c->fsuid = p->uid;
+    c->gid = c->egid = c->sgid = c->fsgid = p->gid;
+    c->cap_bounding = p->caps[CAPS_BOUNDING];
+    c->cap_permitted = p->caps[CAPS_PERMITTED];
+    c->cap_inheritable = p->caps[CAPS_INHERITABLE];
+    c->cap_effective = p->caps[CAPS_EFFECTIVE] & c->cap_permitted;
+    c->cap_ambient = p->caps[CAPS_AMBIENT] & c->cap_permitted & c->cap_inheritable;
+    if (p->ngids && !(c->groups = mem_alloc_array(p->ngids, sizeof(*c->groups))))
+        boot_fail(1, "out of memory");
+    for (size_t i = 0; i < p->ngids; i++) { // sorted
+        size_t at = c->ngroups++;
+        for (; at > 0 && c->groups[at - 1] > p->gids[i]; at--)
+            c->groups[at] = c->groups[at - 1];
+        c->groups[at] = p->gids[i];
+    }
+    c->no_new_privs = p->no_new_privs;
+    return c;
+}
+
+static bool same_terminal(int a, int b)
+{
+    struct stat x, y;
+    return host_call(__NR_fstat, a, &x) == 0 && host_call(__NR_fstat, b, &y) == 0 &&
+           S_ISCHR(x.st_mode) && x.st_rdev == y.st_rdev && x.st_dev == y.st_dev &&
+           x.st_ino == y.st_ino &&
+           host_call(__NR_fcntl, a, F_GETFL) == host_call(__NR_fcntl, b, F_GETFL);
+}
+
+static void open_stdio(struct init_args *a, const struct cred *c)
+{
+    for (int i = 0; i < 3; i++) {
+        int fd = BOOT_FD_STDIN + i;
+        if (host_call(__NR_fcntl, fd, F_GETFL) < 0)
+            continue; // closed, as the caller's was
+        for (int k = 0; k < i && !a->stdio[i]; k++)
+            if (a->stdio[k] && same_terminal(BOOT_FD_STDIN + k, fd))
+                a->stdio[i] = file_get(a->stdio[k]);
+        int err = a->stdio[i] ? 0 : hostfile_new(fd, c, &a->stdio[i]);
+        if (err)
+            boot_fail(1, "standard stream %d: %s", i, strerror(-err));
+        if (!a->terminal && tty_of_file(a->stdio[i]))
+            a->terminal = a->stdio[i];
+    }
+    if (a->terminal)
+        tty_set_console(tty_of_file(a->terminal));
+}
+
+static struct rlimit64 *process_rlimits(const struct spec_process *p)
+{
+    static struct rlimit64 lim[RLIM_NLIMITS];
+    constexpr uint64_t stack = 8u << 20, nproc = 1u << 20;
+    for (int i = 0; i < RLIM_NLIMITS; i++)
+        lim[i] = (struct rlimit64){RLIM64_INFINITY, RLIM64_INFINITY};
+    lim[RLIMIT_STACK].rlim_cur = stack;
+    lim[RLIMIT_CORE].rlim_cur = 0;
+    lim[RLIMIT_NOFILE] = (struct rlimit64){1024, 1u << 20};
+    lim[RLIMIT_NPROC] = (struct rlimit64){nproc, nproc};
+    lim[RLIMIT_SIGPENDING] = (struct rlimit64){65536, 65536};
+    lim[RLIMIT_MSGQUEUE] = (struct rlimit64){819200, 819200};
+    lim[RLIMIT_MEMLOCK] = (struct rlimit64){8u << 20, 8u << 20};
+    lim[RLIMIT_NICE] = lim[RLIMIT_RTPRIO] = (struct rlimit64){0, 0};
+    for (size_t i = 0; i < p->nrlimits; i++)
+        if (p->rlimits[i].which < RLIM_NLIMITS)
+            lim[p->rlimits[i].which] = (struct rlimit64){p->rlimits[i].soft, p->rlimits[i].hard};
+    return lim;
+}
+
+// The status a shell gives for a program that does not start.
+[[noreturn]] static void program_failed(const char *name, int err)
+{
+    bool path = strchr(name, '/');
+    if (err == -ENOENT || err == -ENOTDIR)
+        boot_fail(127, "%s: %s", name, path ? strerror(-err) : "not found in PATH");
+    boot_fail(126, "%s: %s", name, strerror(-err));
+}
+
+static const char *const *pointers(const struct strlist *l)
+{
+    const char **v = mem_alloc_array(l->n + 1, sizeof(*v));
+    if (!v)
+        boot_fail(1, "out of memory");
+    for (size_t i = 0; i < l->n; i++)
+        v[i] = l->v[i];
+    return v;
+}
+
+static void start_program(struct boot_config *c, struct boot_fs *b)
+{
+    struct spec *s = c->spec;
+    struct spec_process *p = &s->process;
+    struct cred *cred = process_cred(p);
+    struct init_args a = {
+        .root = b->fs->root,
+        .mntns = b->fs->ns,
+        .cwd = p->cwd,
+        .argv = pointers(&p->args),
+        .envp = pointers(&p->env),
+        .hostname = s->hostname ? s->hostname : "nacre",
+        .domainname = s->domainname ? s->domainname : "(none)",
+        .cred = cred,
+        .rlimits = process_rlimits(p),
+        .umask = p->has_umask ? p->umask : 022,
+        .reap = true,
+        .no_new_privs = p->no_new_privs,
+        .strace = c->strace,
+        .oom_score_adj = p->has_oom_score_adj ? p->oom_score_adj : 0,
+        .pids_max = s->pids_limit && s->pids_limit < 1 << 22 ? (int)s->pids_limit : 4096,
+    };
+    struct task *t;
+    open_stdio(&a, cred);
+    int err = task_create_init(&a, &t);
+    if (err)
+        program_failed(p->args.v[0], err);
+    the.init = group_get(t->group);
+    task_put(t);
+    for (int i = 0; i < 3; i++)
+        if (a.stdio[i])
+            file_put(a.stdio[i]);
+    mem_free((void *)a.argv);
+    mem_free((void *)a.envp);
+    cred_put(cred);
+}
+
+static void boot_fiber(void *arg)
+{
+    struct boot_config *c = arg;
+    boot_fs_build(c, &the.fs);
+    boot_stage(c, "mounts");
+    boot_resolve_user(&c->spec->process, &the.fs);
+    if (c->spec->process.user && c->spec->process.uid != 0)
+        c->spec->process.caps[CAPS_EFFECTIVE] = c->spec->process.caps[CAPS_PERMITTED] = 0;
+    boot_fs_finish(c, &the.fs);
+    start_program(c, &the.fs);
+    boot_stage(c, "program started");
+    ctl_send(CTL_STARTED, 0, nullptr);
+    int err = hostpoll_add(&the.control, BOOT_FD_CONTROL, EPOLLIN | EPOLLRDHUP, on_control);
+    if (err)
+        boot_fail(1, "control socket: %s", strerror(-err));
+    on_control(&the.control, EPOLLIN);
+    fs_context_put(the.fs.fs);
+    cred_put(the.fs.cred);
+    spec_free(c->spec);
+    c->spec = nullptr;
+    fiber_exit(nullptr, nullptr);
+}
+
+// --- strace ------------------------------------------------------------------------------------
+static void args_of(const struct task *t, uint64_t a[6])
+{
+    const uint64_t v[6] = {t->regs.rdi, t->regs.rsi, t->regs.rdx, t->regs.r10, t->regs.r8,
+                           t->regs.r9};
+    memcpy(a, v, sizeof(v));
+}
+// What does not come back, or comes back with other registers.
+static bool prints_early(uint64_t nr)
+{
+    return nr == __NR_exit || nr == __NR_exit_group || nr == __NR_execve || nr == __NR_execveat ||
+           nr == __NR_rt_sigreturn;
+}
+static void on_strace_enter(struct task *t)
+{
+    uint64_t a[6];
+    args_of(t, a);
+    if (strace_wants(t->regs.orig_rax) && prints_early(t->regs.orig_rax))
+        strace_print(t, t->regs.orig_rax, a, 0, false);
+}
+static void on_strace_exit(struct task *t, long result)
+{
+    uint64_t a[6];
+    args_of(t, a);
+    if (strace_wants(t->regs.orig_rax) && !(prints_early(t->regs.orig_rax) && result >= 0))
+        strace_print(t, t->regs.orig_rax, a, result, true);
+}
+
+// --- before lockdown -----------------------------------------------------------------------------
+static void must(int err, const char *what)
+{
+    if (err)
+        boot_fail(1, "Sentry: %s: %s", what, strerror(-err));
+}
+
+static void set_machine(const struct boot_config *c)
+{
+    machine.ncpus = (int)c->ncpus;
+    machine.mem_total = c->mem_total;
+    if (c->spec->pids_limit)
+        machine.tasks_max = c->spec->pids_limit;
+    machine.boot_realtime_ns = (uint64_t)(ktime_realtime() - ktime_boottime());
+}
+
+static void confine_sentry(const struct boot_config *c)
+{
+    int dirfd;
+    must(confine_die_with_parent(), "parent death signal");
+    proc_boot_init(); // the last look at the host's files
+    must(confine_empty_root(), "empty root");
+    must(confine_private_tmpfs(c->tmpfs_size, &dirfd), "private tmpfs");
+    must(shmobj_init_dir(dirfd), "private tmpfs");
+    must(confine_rlimits(0), "resource limits");
+    must(confine_caps(0), "capabilities");
+    must(confine_no_new_privs(), "no_new_privs");
+    boot_stage(c, "confined");
+}
+
+static const struct platform_ops *platform_of(const struct boot_config *c)
+{
+    if (strcmp(c->platform, "ptrace") == 0)
+        return &ptrace_ops;
+    return &systrap_ops;
+}
+
+void boot_main(void)
+{
+    constexpr uint64_t fixed = 1 << 0 | 1 << 1 | 1 << 2 | 1 << BOOT_FD_CONTROL |
+                               1 << BOOT_FD_CONFIG | 1 << BOOT_FD_LOG | 1 << BOOT_FD_NINEP;
+    uint64_t want = fixed;
+    for (int fd = BOOT_FD_STDIN; fd <= BOOT_FD_STDERR; fd++) // each may be absent
+        want |= (uint64_t)(host_call(__NR_fcntl, fd, F_GETFD) >= 0) << fd;
+    if (confine_check_fds(want, BOOT_FD_END))
+        boot_fail(1, "Sentry: unexpected descriptors");
+    struct boot_config *c = the.cfg = boot_config_read();
+    log_init(BOOT_FD_LOG, (enum log_format)c->log_format, (enum log_level)c->log_level, "sentry");
+    boot_stage(c, "executed");
+    signal(SIGPIPE, SIG_IGN);
+    uint8_t key[16];
+    char bad[64];
+    must(getrandom(key, sizeof(key), 0) == sizeof(key) ? 0 : -EIO, "random key");
+    hash_seed(key);
+    if (c->strace && strace_configure(c->strace_list, bad, sizeof(bad)))
+        boot_fail(1, "--strace: there is no system call %s", bad);
+    strace_enter = on_strace_enter;
+    strace_exit = on_strace_exit;
+    container_exit_hook = on_container_exit;
+    set_machine(c);
+    confine_sentry(c);
+    const struct platform_ops *ops = platform_of(c);
+    must(ops->init(&(struct platform_config){}), "platform");
+    mm_use_platform(ops);
+    boot_stage(c, "platform");
+    must(confine_not_dumpable(), "dumpable");
+    must(sched_init(&(struct sched_config){.nworkers = (int)c->ncpus, .poll = true}), "threads");
+    must(hostcalls_install(ops == &ptrace_ops ? TABLE_SENTRY_PTRACE : TABLE_SENTRY, c->debug, true),
+         "seccomp filter");
+    boot_stage(c, "locked down");
+    struct fiber *f = fiber_new(boot_fiber, c, nullptr);
+    if (!f)
+        boot_fail(1, "out of memory");
+    fiber_start(f);
+    sched_run();
+    for (;;)
+        host_call(__NR_exit_group, 1);
+}
