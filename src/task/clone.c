@@ -368,6 +368,8 @@ long task_clone(struct task *t, const struct clone_args_k *a)
     // Nothing tells the guest when this word cannot be written: the child exists.
     if ((a->flags & CLONE_PARENT_SETTID) && put_user(t->mm, a->parent_tid, nr) != 0)
         log_debug("clone: parent_tid cannot be written");
+    if (!(a->flags & CLONE_THREAD) && task_rlimit(c, RLIMIT_CPU) != RLIM64_INFINITY)
+        timers_rlimit_cpu(c->group);
     clone_start(c);
     if (a->flags & CLONE_VFORK)
         vfork_wait(c);

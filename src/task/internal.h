@@ -50,6 +50,7 @@ void group_kill_locked(struct thread_group *g, int status); // [sig_lock] every 
 
 // --- signal.c ---
 void sigpending_init(struct sigpending *p);
+void signal_unqueue_locked(struct sigpending *p, struct sigqueue_entry *e); // [sig_lock]
 void sigpending_flush(struct sigpending *p);       // [sig_lock] or unpublished
 int signal_send_pgrp_locked(struct pgrp *p, const siginfo_t *si);
 void signal_wake_locked(struct task *t, bool fatal);   // [sig_lock]
@@ -92,13 +93,32 @@ MUST_CHECK int pidfd_file_new(struct kpid *p, unsigned flags, struct file **out)
 MUST_CHECK int pidfd_kpid(struct file *f, struct kpid **out, unsigned *flags);
 
 // --- timers.c ---
+struct ktimerspec {
+    int64_t value, interval; // ns; value 0: disarmed
+};
 MUST_CHECK struct posix_timers *timers_new(struct thread_group *g);
 void timers_stop(struct thread_group *g);   // the group's last thread exits
 void timers_exec(struct thread_group *g);   // POSIX timers go, itimers stay
 void timers_free(struct posix_timers *ts);
 void timer_signal_dequeued(struct thread_group *g, struct sigqueue_entry *e, siginfo_t *si); // [sig_lock]
 void itimer_signal_dequeued(struct thread_group *g); // [sig_lock] SIGALRM taken
-void timers_check_cpu(struct task *t);      // [T] at returns to user mode while a CPU timer is armed
+void timers_check_cpu(struct task *t);      // [T] while g->cpu_timer_armed
+void timers_rlimit_cpu(struct thread_group *g); // RLIMIT_CPU changed
+void itimer_get(struct task *t, int which, struct ktimerspec *out);
+void itimer_set(struct task *t, int which, const struct ktimerspec *in, struct ktimerspec *old);
+enum timer_clock : int { TCLOCK_MONOTONIC, TCLOCK_REALTIME, TCLOCK_BOOTTIME, TCLOCK_PROCESS, TCLOCK_THREAD };
+struct timer_event {
+    int notify, signo;      // SIGEV_*
+    uint64_t value;
+    struct task *target;    // SIGEV_THREAD_ID: reference taken over on success
+};
+// id_value: the signal's value is the timer's number (no sigevent was given). The number.
+MUST_CHECK int ptimer_create(struct task *t, enum timer_clock clock, const struct timer_event *ev,
+                             bool id_value);
+int ptimer_settime(struct task *t, int id, bool abs, const struct ktimerspec *in, struct ktimerspec *old);
+int ptimer_gettime(struct task *t, int id, struct ktimerspec *out);
+int ptimer_overrun(struct task *t, int id);
+int ptimer_delete(struct task *t, int id);
 
 // --- futex.c ---
 void futex_exit(struct task *t);            // robust list, PI waiters

@@ -50,6 +50,17 @@ static void sigpending_remove(struct sigpending *p, ksigset_t set)
     p->set &= ~set;
 }
 
+// Takes one entry off its queue, for a timer that goes away.
+void signal_unqueue_locked(struct sigpending *p, struct sigqueue_entry *e)
+{
+    int sig = e->si.si_signo;
+    list_del(&e->link);
+    list_for_each(it, &p->queue)
+        if (list_entry(it, struct sigqueue_entry, link)->si.si_signo == sig)
+            return;
+    p->set &= ~SIGBIT(sig);
+}
+
 void siginfo_kernel(siginfo_t *si, int sig)
 {
     memset(si, 0, sizeof(*si));

@@ -198,7 +198,7 @@ struct task {
     long (*restart_fn)(struct task *); // restart_syscall
     union {
         struct { ktime_t deadline; uaddr_t rem; int clock; int flags; } nanosleep;
-        struct { uaddr_t uaddr; uint32_t val, bitset; ktime_t deadline; int op; bool has_deadline; bool realtime; } futex;
+        struct { uaddr_t uaddr; uint32_t val, bitset; int64_t deadline; int op; } futex;
         struct { uaddr_t fds; uint32_t nfds; ktime_t deadline; } poll;
     } restart;
     bool strace;                       // --strace: print calls
