@@ -11,7 +11,7 @@ struct spec *spec_new(void)
     return s;
 }
 
-static void strlist_free(struct strlist *l)
+void strlist_free(struct strlist *l)
 {
     for (size_t i = 0; i < l->n; i++)
         mem_free(l->v[i]);

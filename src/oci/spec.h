@@ -67,6 +67,7 @@ struct spec {
 
 struct spec *spec_new(void); // null: no memory
 void spec_free(struct spec *s);
+void strlist_free(struct strlist *l);
 MUST_CHECK int strlist_add(struct strlist *l, const char *s);          // copies; 0 or -ENOMEM
 MUST_CHECK int strlist_add_n(struct strlist *l, const char *s, size_t n);
 MUST_CHECK int spec_kv_add(struct spec_kvs *l, const char *key, const char *value);
