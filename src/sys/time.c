@@ -426,7 +426,7 @@ long sys_timer_delete(struct task *t, int id)
 }
 
 // --- the clock's discipline: what a host with an undisciplined clock tells ---
-static long adjtime(struct task *t, uaddr_t p)
+static long discipline_read(struct task *t, uaddr_t p)
 {
     struct timex x;
     if (get_user(t->mm, p, x) != 0)
@@ -447,14 +447,14 @@ static long adjtime(struct task *t, uaddr_t p)
 
 long sys_adjtimex(struct task *t, uaddr_t p)
 {
-    return adjtime(t, p);
+    return discipline_read(t, p);
 }
 
 long sys_clock_adjtime(struct task *t, int clock, uaddr_t p)
 {
     int64_t ns;
     if (clock == CLOCK_REALTIME)
-        return adjtime(t, p);
+        return discipline_read(t, p);
     int err = clock_read(t, clock, &ns);
     return err ? err : -EOPNOTSUPP;
 }
