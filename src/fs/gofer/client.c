@@ -15,6 +15,7 @@
 
 constexpr size_t NOTAG_SLOT = C9_TAGS;
 constexpr size_t SEND_INLINE = 1024;
+bool c9_offer_plain;
 
 static void close_fds(int *fds, size_t n)
 {
@@ -304,6 +305,7 @@ int c9_call(struct gofer_client *c, struct np_msg *t, struct c9_reply *r)
         w = wspan_of(heap, heap ? c->msize : 0);
         err = heap ? np_encode(&w, t) : -ENOMEM;
     }
+    __atomic_add_fetch(&c->ncalls, 1, __ATOMIC_RELAXED);
     if (!err)
         err = send_frame(c, out, w.used);
     mem_free(heap);
@@ -408,7 +410,7 @@ static int negotiate(struct gofer_client *c)
     struct np_msg t = {.type = NP_tversion};
     struct c9_reply r;
     t.tversion.msize = NP_MSIZE_DEFAULT;
-    t.tversion.version = np_cstr(NP_VERSION_EXT);
+    t.tversion.version = np_cstr(c9_offer_plain ? NP_VERSION : NP_VERSION_EXT);
     c9_reply_init(&r);
     int err = c9_call(c, &t, &r);
     if (err)

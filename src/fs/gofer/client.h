@@ -33,6 +33,7 @@ struct gofer_client {
     bool polled;
     uint32_t msize;             // [C after new]
     bool ext;                   // [C after new] the server knows our extensions
+    uint64_t ncalls;            // [A] requests sent, for tests and statistics
     bool dead;                  // [A] connection lost or server out of bounds
     struct spinlock lock;
     struct c9_reply *calls[C9_TAGS + 1]; // [lock] by tag; the last one is NP_NOTAG's
@@ -58,6 +59,7 @@ struct gofer_client {
     size_t nprefetch;                    // [inode_lock] entries
 };
 
+extern bool c9_offer_plain; // tests: do not ask for our extensions
 // Sends t (tag is set here) and waits. 0 with r->m decoded and of the right type, or -errno. `data`
 // (may be null) replaces the encoder's payload copy. After 0, c9_done() frees the buffer.
 MUST_CHECK int c9_call(struct gofer_client *c, struct np_msg *t, struct c9_reply *r);
