@@ -87,6 +87,7 @@ struct worker *worker_self(void);     // null on other threads
 void worker_push(struct fiber *f);    // makes a fiber runnable
 void worker_kick(void);               // wakes one sleeping worker, if there is one
 uint32_t sched_user_count(void);      // contexts in user mode, all workers
+void thread_started(void);            // prepared: sched_init waits for all, lockdown follows
 int thread_prepare(void **altstack);  // timer slack, alternate signal stack
 // fiber.c
 struct fiber *fiber_self(void);       // current fiber, or the stand-in of this thread
@@ -106,4 +107,5 @@ void hostpoll_event(uint64_t id, uint32_t events);
 extern int sched_epfd;
 // iopool.c
 int iopool_start(void);
+uint32_t iopool_threads(void);
 void iopool_stop(void);

@@ -30,6 +30,7 @@ static void *pool_main(void *arg)
 {
     if (thread_prepare(arg) != 0)
         panic("no signal stack for an I/O thread");
+    thread_started();
     spin_lock(&pool_lock);
     while (!pool_stopping) {
         if (list_empty(&jobs)) {
@@ -76,6 +77,11 @@ long iopool_run(long (*fn)(void *), void *arg)
             return j.result;
         fiber_park(KTIME_MAX, PARK_UNINTERRUPTIBLE);
     }
+}
+
+uint32_t iopool_threads(void)
+{
+    return (uint32_t)pool_n;
 }
 
 int iopool_start(void)

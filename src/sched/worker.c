@@ -9,6 +9,7 @@
 // queues, then looks at `sleeping` (both with full fences).
 #include "host/raw.h"
 #include "sched/internal.h"
+#include <linux/futex.h>
 #include <errno.h>
 #include <linux/time_types.h>
 #include <pthread.h>
@@ -316,6 +317,21 @@ void fiber_yield(void)
 }
 
 // --- start and stop ------------------------------------------------------------------------------
+static uint32_t threads_started; // [A] threads that have done what lockdown will forbid
+
+static void threads_await(uint32_t n)
+{
+    uint32_t have;
+    while ((have = __atomic_load_n(&threads_started, __ATOMIC_ACQUIRE)) < n)
+        host_call(__NR_futex, &threads_started, FUTEX_WAIT_PRIVATE, have, 0);
+}
+
+void thread_started(void)
+{
+    __atomic_add_fetch(&threads_started, 1, __ATOMIC_RELEASE);
+    host_call(__NR_futex, &threads_started, FUTEX_WAKE_PRIVATE, 1);
+}
+
 // Handlers run on a stack of their own: a fiber's is too small, and may be what overflowed.
 int thread_prepare(void **altstack)
 {
@@ -343,6 +359,7 @@ static void *worker_main(void *arg)
     struct worker *w = arg;
     if (thread_prepare(&w->altstack) != 0)
         panic("no signal stack for worker %d", w->id);
+    thread_started();
     worker_enter(w);
     worker_loop(w);
     tls_worker = nullptr;
@@ -386,6 +403,7 @@ int sched_init(const struct sched_config *cfg)
     if (err)
         return err;
     stopping = kick_pending = false;
+    threads_started = 0;
     for (int i = 0; i < n; i++) {
         struct worker *w = &workers[i];
         *w = (struct worker){.id = i};
@@ -399,6 +417,8 @@ int sched_init(const struct sched_config *cfg)
     nworkers = n;
     for (int i = 1; i < n && !err; i++)
         err = -pthread_create(&workers[i].thread, nullptr, worker_main, &workers[i]);
+    if (!err)
+        threads_await((uint32_t)(n - 1) + iopool_threads());
     return err;
 }
 
