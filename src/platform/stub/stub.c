@@ -86,13 +86,19 @@ AI uint32_t cpu_now(void)
 }
 
 // --- handover ------------------------------------------------------------------------------------
+static __attribute__((noinline)) void ring(struct slot *s)
+{
+    uint64_t one = 1;
+    call6(__NR_write, s->bell_fd, (uintptr_t)&one, 8, 0, 0, 0);
+}
+
 static void post(struct slot *s, uint32_t event)
 {
     s->event = event;
     s->intr = 0; // any event answers an interrupt; a later one sets it again
     __atomic_exchange_n(&s->state, SLOT_EVENT, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&s->asleep, __ATOMIC_SEQ_CST))
-        call6(__NR_write, s->ctl_fd, (uintptr_t)&s->nonce, 8, 0, 0, 0);
+        ring(s);
 }
 
 // Spins only while the worker that polls us runs on another CPU, then sleeps on the state word.
@@ -124,34 +130,45 @@ struct kmsghdr {
     uint64_t controllen;
     uint64_t flags;
 };
-static long recv_fd(uint32_t ctl)
+// Descriptors from the control socket: n (1 or 2) of them, the first one's number or -errno.
+static long recv_fds(uint32_t ctl, int *fds, uint32_t n)
 {
     uint64_t data = 0, iov[2] = {(uintptr_t)&data, 8};
-    uint64_t control[3] = {0, 0, 0}; // cmsg_len, level | type << 32, the descriptor
+    uint64_t control[3] = {0, 0, 0}; // cmsg_len, level | type << 32, the descriptors
     struct kmsghdr m = {.iov = iov, .iovlen = 1, .control = control, .controllen = sizeof(control)};
-    long n = call6(__NR_recvmsg, ctl, (uintptr_t)&m, 0x40000000 | 0x40, 0, 0, 0);
-    if (n < 0)
-        return n;
-    if (control[0] != 20 || control[1] != (1ull << 32 | 1)) // SOL_SOCKET, SCM_RIGHTS
+    long r = call6(__NR_recvmsg, ctl, (uintptr_t)&m, 0x40000000 | 0x40, 0, 0, 0);
+    if (r < 0)
+        return r;
+    if (control[0] != 16 + 4 * n || control[1] != (1ull << 32 | 1)) // SOL_SOCKET, SCM_RIGHTS
         return -9;
-    return (int)control[2];
+    fds[0] = (int)control[2];
+    if (n == 2)
+        fds[1] = (int)(control[2] >> 32);
+    return fds[0];
+}
+AI void close_fd(uint64_t fd)
+{
+    call6(__NR_close, fd, 0, 0, 0, 0, 0);
 }
 
-static int64_t do_fork(struct slot *s, uint64_t want)
+static int64_t do_fork(struct slot *s, uint64_t ctl, uint64_t bell)
 {
     struct fork_args *fa = (struct fork_args *)stub_fork;
-    long fd = recv_fd(s->ctl_fd);
-    if (fd < 0)
-        return fd;
-    if ((uint64_t)fd != want) {
-        call6(__NR_close, fd, 0, 0, 0, 0, 0);
+    int fd;
+    long r = recv_fds(s->ctl_fd, &fd, 1);
+    if (r < 0)
+        return r;
+    if ((uint64_t)fd != ctl) {
+        close_fd((uint64_t)fd);
         return -9;
     }
-    fa->ctl_fd = fd;
-    fa->old_fd = s->ctl_fd;
+    fa->ctl_fd = (uint32_t)ctl;
+    fa->bell_fd = (uint32_t)bell;
+    fa->old_ctl = s->ctl_fd;
+    fa->old_bell = s->bell_fd;
     fa->nunmap = 0;
     long pid = stub_clone_fork((uintptr_t)stub_fork + STUB_FORK_SIZE - 64);
-    call6(__NR_close, fd, 0, 0, 0, 0, 0);
+    close_fd(ctl);
     return pid;
 }
 
@@ -170,15 +187,14 @@ static int64_t do_item(struct slot *s, struct stub_work *w, int *fd)
             w->a[4] = *fd;
         return call6(w->nr, w->a[0], w->a[1], w->a[2], w->a[3], w->a[4], w->a[5]);
     case WORK_RECVFD:
-        *fd = recv_fd(s->ctl_fd);
-        return *fd;
+        return recv_fds(s->ctl_fd, fd, 1);
     case WORK_CMPXCHG: return stub_cmpxchg(w->a[0], w->a[1], w->a[2]);
     case WORK_FUTEX:
         return stub_futex(w->a[0], w->a[1], w->a[2],
                           w->flags & WORK_TIMEOUT ? (uintptr_t)s->ts : w->a[3], w->a[4], w->a[5],
                           &s->intr);
     case WORK_CLONE: return do_clone(w->a[0]);
-    case WORK_FORK: return do_fork(s, w->a[0]);
+    case WORK_FORK: return do_fork(s, w->a[0], w->a[1]);
     case WORK_CPUTIME: {
         int64_t ts[2] = {0, 0};
         long r = call6(__NR_clock_gettime, 3, (uintptr_t)ts, 0, 0, 0, 0);
@@ -201,7 +217,7 @@ static void do_work(struct slot *s)
         w->ret = r;
     }
     if (fd >= 0)
-        call6(__NR_close, fd, 0, 0, 0, 0, 0);
+        close_fd((uint64_t)fd);
 }
 
 // --- the loop ------------------------------------------------------------------------------------
@@ -355,14 +371,20 @@ void stub_child(void)
             goto fail;
     uintptr_t slots = (uintptr_t)stub_slots;
     uint64_t len = (uint64_t)SLOT_SIZE * SLOT_COUNT;
-    long fd = recv_fd(fa->ctl_fd);
-    if (fd < 0)
+    int fds[2];
+    bool first = fa->old_ctl == ~0u;
+    if (recv_fds(fa->ctl_fd, fds, first ? 1 : 2) < 0)
         goto fail;
-    if (call6(__NR_mmap, slots, len, 3, 0x01 | 0x10 | 0x4000, fd, 0) != (long)slots)
+    uint64_t memfd = (uint64_t)fds[first ? 0 : 1];
+    if (!first && (uint32_t)fds[0] != fa->bell_fd)
+        goto fail;
+    if (call6(__NR_mmap, slots, len, 3, 0x01 | 0x10 | 0x4000, memfd, 0) != (long)slots)
         goto fail; // SHARED, FIXED, NORESERVE
-    call6(__NR_close, fd, 0, 0, 0, 0, 0);
-    if (fa->old_fd != ~0u)
-        call6(__NR_close, fa->old_fd, 0, 0, 0, 0, 0);
+    close_fd(memfd);
+    if (!first) {
+        close_fd(fa->old_ctl);
+        close_fd(fa->old_bell);
+    }
     if (call6(__NR_madvise, slots, len, 10, 0, 0, 0) < 0) // MADV_DONTFORK
         goto fail;
     struct slot *s = (struct slot *)slots;

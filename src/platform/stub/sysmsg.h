@@ -34,10 +34,10 @@
 
 // Offsets for the assembly; checked below.
 #define S_STATE 0
-#define S_INTR 128
-#define S_EXIT_RIP 136
-#define S_EXIT_RSP 144
-#define S_EXIT_FLAGS 152
+#define S_INTR 64
+#define S_EXIT_RIP 72
+#define S_EXIT_RSP 80
+#define S_EXIT_FLAGS 88
 #define UC_R8 40
 #define UC_R9 48
 #define UC_R10 56
@@ -88,49 +88,54 @@ enum stub_work_op : uint32_t {
     WORK_CMPXCHG, // a = addr, expect, desired; ret = old value or -EFAULT
     WORK_FUTEX,   // a = uaddr, op, val, val2, uaddr2, val3; timeout in slot.ts if flags & WORK_TIMEOUT
     WORK_CLONE,   // a = slot index: new thread there; ret = tid
-    WORK_FORK,    // a = number that the child's control socket must get; ret = pid
+    WORK_FORK,    // a = numbers that the child's control socket and doorbell must get; ret = pid
     WORK_CPUTIME, // ret = CLOCK_THREAD_CPUTIME_ID, ns
 };
-enum : uint32_t { WORK_FD = 1, WORK_TIMEOUT = 2 };
+enum : uint16_t { WORK_FD = 1, WORK_TIMEOUT = 2 };
 struct stub_work {
-    uint32_t op, flags;
-    uint64_t nr;
+    uint16_t op, flags;
+    uint32_t nr;
     uint64_t a[6];
     int64_t ret;
 };
+static_assert(sizeof(struct stub_work) == 64);
 #define SLOT_WORK_MAX 16
 
+// One cache line carries a system call and its answer; the registers follow in the signal frame.
 struct slot {
-    // Handover and reply: written by the Sentry, state by both.
+    // 0: the handover, both ways. state is flipped last.
     uint32_t state;
-    uint32_t asleep;     // no worker polls this slot: ring
-    uint32_t worker_cpu; // the CPU of the worker that polls, ~0 unknown
-    uint32_t ctl_fd;     // the control socket's number in this process
-    uint32_t reply;      // enum stub_reply
-    uint32_t nwork;
-    uint64_t ret;
-    uint32_t set;        // STUB_SET_*
-    uint32_t boot_uc;    // offset of the frame that a new thread starts from
-    uint64_t fs_base, gs_base;
-    uint64_t nonce;
-    uint64_t pad0[8];
-    // 128: the stub's own
+    uint32_t event;      // stub: enum stub_event
+    uint32_t uc_off;     // stub: offset of the ucontext in the slot
+    uint32_t arch;       // stub: si_arch
+    uint64_t ev_fs_base, ev_gs_base; // stub
+    uint64_t ret;        // Sentry: result of STUB_RETURN
+    uint32_t reply;      // Sentry: enum stub_reply
+    uint32_t worker_cpu; // Sentry: the CPU of the worker that polls, ~0 unknown
+    uint32_t asleep;     // Sentry: no worker polls this slot, ring
+    uint32_t pad0[3];
+    // 64: the stub's own
     uint32_t intr;       // an interrupt came while stub code ran
     uint32_t pad1;
     uint64_t exit_rip, exit_rsp, exit_flags; // of a fast return in progress
     uint64_t uc;         // address of the current frame's ucontext
     uint64_t pad2[3];
-    // 192: the event, written by the stub
-    uint32_t event;      // enum stub_event
-    uint32_t uc_off;     // offset of the ucontext in the slot
+    // 128: the Sentry's, rarely changed
+    uint32_t ctl_fd, bell_fd; // numbers in this process: control socket, eventfd to ring
+    uint32_t nwork;
+    uint32_t set;        // STUB_SET_*
+    uint64_t fs_base, gs_base;
+    uint64_t nonce;
+    uint32_t boot_uc;    // offset of the frame that a new thread starts from
+    uint32_t pad3;
+    uint64_t pad4[2];
+    // 192: a fault, written by the stub
     int32_t signo, code;
     uint64_t addr;
-    uint32_t arch, pad3;
-    uint64_t ev_fs_base, ev_gs_base;
-    uint64_t pad4[2];
+    uint64_t pad5[6];
     // 256
     int64_t ts[2];       // struct timespec of WORK_FUTEX
-    uint64_t pad5[6];
+    uint64_t pad6[6];
     struct stub_work work[SLOT_WORK_MAX];
 };
 static_assert(sizeof(struct slot) <= SLOT_DATA_OFF);
@@ -138,13 +143,20 @@ static_assert(offsetof(struct slot, state) == S_STATE && offsetof(struct slot, i
               offsetof(struct slot, exit_rip) == S_EXIT_RIP &&
               offsetof(struct slot, exit_rsp) == S_EXIT_RSP &&
               offsetof(struct slot, exit_flags) == S_EXIT_FLAGS);
-static_assert(offsetof(struct slot, event) == 192 && offsetof(struct slot, ts) == 256);
+static_assert(offsetof(struct slot, ctl_fd) == 128 && offsetof(struct slot, signo) == 192 &&
+              offsetof(struct slot, ts) == 256 && offsetof(struct slot, work) == 320);
+
+// Descriptors of a stub process: the control socket and the doorbell (an eventfd), whose numbers
+// change from parent to child, and for moments what is being mapped.
+#define STUB_CTL_FD(parity) (parity)
+#define STUB_BELL_FD(parity) (2 + (parity))
 
 // At the bottom of the fork stack, written before the clone.
 #define STUB_UNMAP_MAX 12
 struct fork_args {
-    uint32_t ctl_fd, old_fd; // the child's control socket; the parent's, to be closed (~0: none)
-    uint32_t nunmap, pad;    // zygote only
+    uint32_t ctl_fd, bell_fd;    // the child's; the doorbell comes with its slots' descriptor
+    uint32_t old_ctl, old_bell;  // the parent's, to be closed (~0: none, and the doorbell is there)
+    uint32_t nunmap, pad;        // zygote only
     struct {
         uint64_t start, len;
     } unmap[STUB_UNMAP_MAX];

@@ -297,8 +297,9 @@ static void zygote_map(struct plan *plan)
         keep[i - 1] = t;
     }
     struct fork_args *fa = (struct fork_args *)fork;
-    fa->ctl_fd = 0;
-    fa->old_fd = ~0u;
+    fa->ctl_fd = STUB_CTL_FD(0);
+    fa->bell_fd = STUB_BELL_FD(0);
+    fa->old_ctl = fa->old_bell = ~0u;
     uint64_t at = 0;
     for (int i = 0; i < 3; i++) {
         fa->unmap[fa->nunmap].start = at;
@@ -309,13 +310,25 @@ static void zygote_map(struct plan *plan)
     fa->unmap[fa->nunmap++].len = at < USER_TOP ? USER_TOP - at : 0;
 }
 
+// Exactly two, at the numbers of parity 0.
+static void zygote_fds(struct plan *plan)
+{
+    int ctl = (int)host_call(__NR_fcntl, plan->sock, F_DUPFD_CLOEXEC, 4);
+    int bell = (int)host_call(__NR_fcntl, plan->as->bell, F_DUPFD_CLOEXEC, 4);
+    STEP(plan, 70, ctl);
+    STEP(plan, 71, bell);
+    STEP(plan, 72, host_call(__NR_dup3, ctl, STUB_CTL_FD(0), O_CLOEXEC));
+    STEP(plan, 73, host_call(__NR_dup3, bell, STUB_BELL_FD(0), O_CLOEXEC));
+    host_call(__NR_close, STUB_CTL_FD(1));
+    STEP(plan, 74, host_call(__NR_close_range, STUB_BELL_FD(0) + 1, ~0u, 0));
+}
+
 [[noreturn]] static void zygote_main(struct plan *plan)
 {
     zygote_forget_libc(plan);
     zygote_identity(plan);
     zygote_limits(plan);
-    STEP(plan, 70, host_call(__NR_dup3, plan->sock, 0, O_CLOEXEC));
-    STEP(plan, 71, host_call(__NR_close_range, 1, ~0u, 0));
+    zygote_fds(plan);
     zygote_map(plan);
     zygote_signals(plan);
     STEP(plan, 80, seccomp_install(plan->filter, plan->nfilter, 0));
@@ -368,7 +381,7 @@ static int spare_start(void)
         return err;
     err = st_context_alloc(zyg.next, &zyg.next_ctx);
     if (!err)
-        err = st_send_fd(zyg.next, memfd);
+        err = st_send_slots(zyg.next, memfd);
     if (!err)
         err = st_send_fd(zyg.as, sock);
     host_call(__NR_close, sock);
@@ -380,7 +393,8 @@ static int spare_start(void)
     }
     st_frame_prepare(zyg.next_ctx, nullptr);
     __atomic_store_n(&zyg.next_ctx->slot->state, SLOT_STUB, __ATOMIC_RELEASE);
-    struct stub_work w = {.op = WORK_FORK, .a = {zyg.next->parity}};
+    struct stub_work w = {.op = WORK_FORK,
+                          .a = {STUB_CTL_FD(zyg.next->parity), STUB_BELL_FD(zyg.next->parity)}};
     st_work_start(zyg.ctx, &w, 1);
     return 0;
 }

@@ -80,7 +80,8 @@ int st_context_alloc(struct st_aspace *as, struct st_context **out)
     c->uw.set_asleep = set_asleep;
     struct slot *s = c->slot;
     memset(s, 0, sizeof(*s));
-    WRITE_SHARED(s->ctl_fd, as->parity);
+    WRITE_SHARED(s->ctl_fd, STUB_CTL_FD(as->parity));
+    WRITE_SHARED(s->bell_fd, STUB_BELL_FD(as->parity));
     WRITE_SHARED(s->worker_cpu, ~0u);
     WRITE_SHARED(s->nonce, as->nonce);
     WRITE_SHARED(s->boot_uc, st.boot_uc);

@@ -55,7 +55,7 @@ static const struct seccomp_rule rules[] = {
     {SECCOMP_NR(clone), .c = {SC_IN(0, STUB_CLONE_FORK, STUB_CLONE_THREAD)}},
     {SECCOMP_NR(recvmsg), .c = {SC_IN(0, 0, 1), SC_EQ(2, MSG_CMSG_CLOEXEC | MSG_DONTWAIT)}},
     {SECCOMP_NR(close), .c = {SC_RANGE(0, 0, 63)}},
-    {SECCOMP_NR(write), .c = {SC_IN(0, 0, 1), SC_EQ(2, 8)}},
+    {SECCOMP_NR(write), .c = {SC_IN(0, 2, 3), SC_EQ(2, 8)}},
     {SECCOMP_NR(clock_gettime), .c = {SC_EQ(0, CLOCK_THREAD_CPUTIME_ID)}},
     {SECCOMP_NR(sigaltstack)},
     {SECCOMP_NR(restart_syscall)},

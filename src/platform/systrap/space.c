@@ -14,6 +14,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -124,10 +125,11 @@ static int sysmsg_memfd(int *out)
     return 0;
 }
 
-// A space without a process. The caller sends stub_sock and memfd to the stub and closes them.
+// A space without a process. The caller sends stub_sock and memfd (and the doorbell) to the stub
+// and closes them.
 int st_aspace_alloc(uint32_t parity, struct st_aspace **out, int *stub_sock, int *memfd)
 {
-    int sv[2] = {-1, -1}, fd = -1;
+    int sv[2] = {-1, -1}, fd = -1, bell = -1;
     long p;
     struct st_aspace *as = slab_alloc(&aspace_slab);
     if (!as)
@@ -139,6 +141,10 @@ int st_aspace_alloc(uint32_t parity, struct st_aspace **out, int *stub_sock, int
         err = host_call(__NR_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
                         sv);
     if (!err) {
+        bell = (int)host_call(__NR_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK);
+        err = bell < 0 ? bell : 0;
+    }
+    if (!err) {
         p = host_call(__NR_mmap, 0, SLOTS_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
                       fd, 0);
         err = p < 0 && p >= -4095 ? p : 0;
@@ -146,6 +152,8 @@ int st_aspace_alloc(uint32_t parity, struct st_aspace **out, int *stub_sock, int
     if (err < 0) {
         if (fd >= 0)
             host_call(__NR_close, fd);
+        if (bell >= 0)
+            host_call(__NR_close, bell);
         if (sv[0] >= 0) {
             host_call(__NR_close, sv[0]);
             host_call(__NR_close, sv[1]);
@@ -157,6 +165,7 @@ int st_aspace_alloc(uint32_t parity, struct st_aspace **out, int *stub_sock, int
     as->base.ops = &systrap_ops;
     as->parity = parity;
     as->ctl = sv[0];
+    as->bell = bell;
     mutex_init(&as->lock, RANK_PLATFORM);
     list_init(&as->ctxs);
     list_init(&as->pid_link);
@@ -177,6 +186,15 @@ int st_send_fd(struct st_aspace *as, int fd)
     return r < 0 ? (int)r : 0;
 }
 
+// What a new process finds on its control socket.
+int st_send_slots(struct st_aspace *as, int memfd)
+{
+    uint64_t data = 0;
+    int fds[2] = {as->bell, memfd};
+    long r = fd_send(as->ctl, &data, sizeof(data), fds, 2, MSG_DONTWAIT);
+    return r < 0 ? (int)r : 0;
+}
+
 int st_fork(struct pcontext *caller, struct aspace **out, struct pcontext **ctx)
 {
     struct st_context *p = st_ctx(caller), *c = nullptr;
@@ -189,8 +207,9 @@ int st_fork(struct pcontext *caller, struct aspace **out, struct pcontext **ctx)
     if (!err)
         err = st_aspace_watch(as);
     if (!err)
-        err = st_send_fd(as, memfd);
-    struct stub_work w = {.op = WORK_FORK, .a = {as->parity}};
+        err = st_send_slots(as, memfd);
+    struct stub_work w = {.op = WORK_FORK,
+                          .a = {STUB_CTL_FD(as->parity), STUB_BELL_FD(as->parity)}};
     if (!err) {
         st_frame_prepare(c, p);
         __atomic_store_n(&c->slot->state, SLOT_STUB, __ATOMIC_RELEASE);
@@ -235,27 +254,32 @@ static void wake_locked(struct st_aspace *as, bool everybody) REQUIRES(as->ctx_l
     }
 }
 
+// The eventfd is never read: each write is an edge, and its count does not overflow in our lifetime
+// (a stub that adds a large number gets EAGAIN and deafens itself).
 static void doorbell(struct hostpoll *hp, uint32_t events)
 {
-    struct st_aspace *as = container_of(hp, struct st_aspace, hp);
-    uint64_t data;
-    long n;
-    do
-        n = fd_recv(as->ctl, &data, sizeof(data), nullptr, nullptr, MSG_DONTWAIT);
-    while (n > 0 || n == -EINTR || n == -EMSGSIZE);
-    if (n != -EAGAIN || (events & (EPOLLHUP | EPOLLERR))) {
-        st_kill(as, nullptr);
-        return;
-    }
+    struct st_aspace *as = container_of(hp, struct st_aspace, bell_poll);
     spin_lock(&as->ctx_lock);
     wake_locked(as, false);
     spin_unlock(&as->ctx_lock);
 }
 
+// The stub's end of the control socket is closed: its process is gone. It sends nothing.
+static void hangup(struct hostpoll *hp, uint32_t events)
+{
+    if (events & (EPOLLHUP | EPOLLERR | EPOLLRDHUP))
+        st_kill(container_of(hp, struct st_aspace, ctl_poll), nullptr);
+}
+
 int st_aspace_watch(struct st_aspace *as)
 {
-    int err = hostpoll_add(&as->hp, as->ctl, EPOLLIN | EPOLLRDHUP, doorbell);
-    if (!err)
+    int err = hostpoll_add(&as->bell_poll, as->bell, EPOLLIN, doorbell);
+    if (err)
+        return err;
+    err = hostpoll_add(&as->ctl_poll, as->ctl, EPOLLRDHUP, hangup);
+    if (err)
+        hostpoll_del(&as->bell_poll);
+    else
         as->polled = true;
     return err;
 }
@@ -331,8 +355,11 @@ static void reap(struct timer *t)
 void st_aspace_destroy(struct st_aspace *as)
 {
     st_kill(as, nullptr);
-    if (as->polled)
-        hostpoll_del(&as->hp);
+    if (as->polled) {
+        hostpoll_del(&as->bell_poll);
+        hostpoll_del(&as->ctl_poll);
+    }
+    host_call(__NR_close, as->bell);
     host_call(__NR_close, as->ctl);
     while (!list_empty(&as->ctxs)) // nobody else can reach them any more
         st_context_drop(list_first(&as->ctxs, struct st_context, link), ST_SLOT_KEPT);

@@ -32,8 +32,8 @@ extern struct st_global st;
 struct st_aspace {
     struct aspace base;
     int pid;                       // [C after birth] host process, leader's tid
-    int ctl;                       // [C] our end of the control socket
-    uint32_t parity;               // [C] number of the stub's end: 0 or 1
+    int ctl, bell;                 // [C] our end of the control socket; the doorbell
+    uint32_t parity;               // [C] which numbers they have in the stub
     uint64_t nonce;                // [C]
     uint8_t *slots;                // [C] our mapping of the sysmsg memfd
     bool dead;                     // [A] killed or gone: nothing more is believed or awaited
@@ -43,8 +43,8 @@ struct st_aspace {
     uint64_t used[SLOT_COUNT / 64];// [ctx_lock] slots
     uint64_t leaving[SLOT_COUNT / 64]; // [ctx_lock] of these: the thread has been told to end
     uint32_t nleaving;             // [ctx_lock]
-    struct hostpoll hp;            // doorbell and hang-up
-    bool polled;                   // hp is registered
+    struct hostpoll bell_poll, ctl_poll;
+    bool polled;                   // these are registered
     struct list all_link;          // [space list's lock]
     struct list pid_link;          // [pid table's lock]
 };
@@ -107,6 +107,7 @@ void st_kill(struct st_aspace *as, const char *why);       // from anywhere
 MUST_CHECK int st_claim(struct st_aspace *as, int64_t pid); // takes a reported pid, or -ESRCH
 MUST_CHECK int st_claim_check(struct st_aspace *as);       // the nonce, once the child is born
 MUST_CHECK int st_send_fd(struct st_aspace *as, int fd);
+MUST_CHECK int st_send_slots(struct st_aspace *as, int memfd);
 void st_watch_waits(void);                                 // a wait on a stub has begun
 uint32_t st_tick(void);                                    // advances while there are waits
 int st_fork(struct pcontext *caller, struct aspace **as, struct pcontext **ctx);
