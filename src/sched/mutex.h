@@ -13,6 +13,7 @@ enum lock_rank : int {
     RANK_CGROUP = 10,
     RANK_RENAME = 40,   // cross-directory rename, per superblock
     RANK_MOUNT = 50,    // mount tree
+    RANK_OVERLAY = 51,  // overlay inodes and copy-up, by stacking depth: 51 to 56
     RANK_DIR = 60,      // directory inode (ancestor first)
     RANK_INODE = 70,    // file inode: may be held across Gofer round trips
     RANK_FILE = 80,     // open file: position

@@ -73,6 +73,7 @@ struct file {
     bool opath;                 // [C] O_PATH
     bool write_counted;         // [C] holds inode_get_write
     bool wants_tty;             // during open: without O_NOCTTY
+    bool wants_trunc;           // during open: truncated right afterwards (O_TRUNC)
 };
 // A file on inode (takes references itself). flags: O_*.
 MUST_CHECK int file_new(const struct file_ops *ops, struct inode *i, const struct path *p, int flags,

@@ -13,12 +13,6 @@ constexpr size_t NAME_LEN_MAX = 255;
 extern struct spinlock dentry_lock; // hash table, LRU, names, parents, child lists
 // The cached child with a reference, or null. No lock needed.
 struct dentry *dcache_find(struct dentry *dir, const char *name, size_t n);
-// An unhashed negative child (its parent referenced). null: no memory.
-struct dentry *dentry_alloc(struct dentry *dir, const char *name, size_t n);
-void dentry_rehash(struct dentry *d);  // enters an unhashed one; failure leaves it out
-// After a successful rename: od takes the place (parent, name) of nd; with exchange also nd of od.
-void dentry_move(struct dentry *od, struct dentry *nd, bool exchange);
-struct dentry *dentry_parent_get(struct dentry *d);
 bool dentry_is_below(struct dentry *d, struct dentry *ancestor); // or equal
 // The child of `ancestor` on the way down to d, without a reference; null when not below.
 struct dentry *dentry_branch(struct dentry *d, struct dentry *ancestor);

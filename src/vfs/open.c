@@ -110,6 +110,7 @@ static int finish_open(const struct path *p, int flags, bool created, const stru
                    flags & ~(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC), c, &f);
     if (!err) {
         f->wants_tty = !(flags & O_NOCTTY);
+        f->wants_trunc = truncate;
         err = open_last_step(i, f);
         if (err)
             file_abort(f);

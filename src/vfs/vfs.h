@@ -339,6 +339,13 @@ MUST_CHECK int vfs_bind_socket(const struct lookup_ctx *c, const char *name, uin
 // The same on dentries, for file systems over others (overlay): locks, may-checks with c and
 // instantiation as the path calls do. vfs_lookup_child: under dir; may be negative.
 MUST_CHECK int vfs_lookup_child(struct dentry *dir, const char *name, size_t n, struct dentry **out);
+// What the VFS does around inode_ops, for those who call them on directories of a lower file system.
+// An unhashed negative child (its parent referenced). null: no memory.
+struct dentry *dentry_alloc(struct dentry *dir, const char *name, size_t n);
+void dentry_rehash(struct dentry *d);  // enters an unhashed one; failure leaves it out
+// After a successful rename: od takes the place (parent, name) of nd; with exchange also nd of od.
+void dentry_move(struct dentry *od, struct dentry *nd, bool exchange);
+struct dentry *dentry_parent_get(struct dentry *d);
 // Writers and executors of a file exclude each other: -ETXTBSY.
 MUST_CHECK int inode_get_write(struct inode *i);
 void inode_put_write(struct inode *i);
