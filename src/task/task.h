@@ -210,6 +210,7 @@ struct task {
     uint64_t nvcsw, nivcsw;            // [A]
     int nice, policy, rt_priority;     // [A]
     bool reset_on_fork;                // [A]
+    bool nproc_exceeded;               // [T] set*id went over RLIMIT_NPROC: execve fails
     int ioprio;                        // [A]
     uint64_t cpu_affinity;             // [A]
     uint64_t timer_slack;              // [T]
