@@ -28,8 +28,8 @@ struct fake_ctx {
     struct pcontext ctx;
 };
 static int fake_fail_in;   // > 0: the n-th memory call from now fails with ENOMEM
-static int fake_calls;
-extern const struct platform_ops fake_ops;
+UNUSED static int fake_calls;
+static const struct platform_ops fake_ops;
 
 static inline struct fake_as *fake(struct pcontext *c)
 {
@@ -181,7 +181,7 @@ static int fake_pid(struct aspace *as)
 {
     return 1;
 }
-const struct platform_ops fake_ops = {
+static const struct platform_ops fake_ops = {
     .name = "fake",
     .task_size = fake_task_size,
     .vdso = fake_vdso,
@@ -220,12 +220,12 @@ static void fake_obj_release(struct memobj *o)
 {
     CHECK(!"a static object has lost its first reference");
 }
-static const struct memobj_ops fake_obj_ops = {fake_obj_fd, fake_obj_describe, fake_obj_release,
+UNUSED static const struct memobj_ops fake_obj_ops = {fake_obj_fd, fake_obj_describe, fake_obj_release,
                                                nullptr, nullptr};
-static const struct mm_limits no_limits = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
+UNUSED static const struct mm_limits no_limits = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
 
 // The tree against the host, page by page.
-static void fake_compare(struct mm *mm)
+static inline void fake_compare(struct mm *mm)
 {
     struct fake_as *a = container_of(mm->as, struct fake_as, as);
     vma_tree_check(mm->vmas);
