@@ -78,7 +78,7 @@ const struct syscall_row syscall_table[SYSCALL_TABLE_LEN] = {
 // The number and arguments are the guest's registers, as the platform reported them: any value.
 long syscall_dispatch(struct task *t)
 {
-    uint64_t nr = t->regs.orig_rax;
+    uint64_t nr = (uint32_t)t->regs.orig_rax; // Linux looks at 32 bits
     const uint64_t a[6] = {t->regs.rdi, t->regs.rsi, t->regs.rdx, t->regs.r10, t->regs.r8, t->regs.r9};
     if (nr >= SYSCALL_TABLE_LEN)
         return -ENOSYS;

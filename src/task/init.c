@@ -164,20 +164,7 @@ static const char *env_path(const struct init_args *a)
 
 static int open_program(struct task *t, const char *path, struct file **out)
 {
-    struct lookup_ctx lc = task_lookup_ctx(t);
-    struct file *f;
-    int err = vfs_open(&lc, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0, LOOKUP_FOLLOW, &f);
-    if (err)
-        return err;
-    if ((f->inode->mode & 0170000) != 0100000)
-        err = -EACCES;
-    else
-        err = inode_permission(f->inode, 1, t->cred);
-    if (err)
-        file_put(f);
-    else
-        *out = f;
-    return err;
+    return exec_open(t, AT_FDCWD, path, LOOKUP_FOLLOW, out);
 }
 
 // As execvp: the first hit in PATH; a file that may not be executed is remembered and passed over.
