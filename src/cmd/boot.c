@@ -10,6 +10,7 @@
 #include "cmd/hostcalls.h"
 #include "fs/hostfile.h"
 #include "fs/proc/proc.h"
+#include "host/crash.h"
 #include "host/confine.h"
 #include "host/fdpass.h"
 #include "host/raw.h"
@@ -307,6 +308,7 @@ void boot_main(void)
         boot_fail(1, "Sentry: unexpected descriptors");
     struct boot_config *c = the.cfg = boot_config_read();
     log_init(BOOT_FD_LOG, (enum log_format)c->log_format, (enum log_level)c->log_level, "sentry");
+    crash_report_init();
     boot_stage(c, "executed");
     signal(SIGPIPE, SIG_IGN);
     uint8_t key[16];

@@ -7,6 +7,7 @@
 #include "cmd/hostcalls.h"
 #include "cmd/launch.h"
 #include "gofer/gofer.h"
+#include "host/crash.h"
 #include "host/confine.h"
 #include "host/raw.h"
 #include <errno.h>
@@ -288,6 +289,7 @@ void gofer_boot_main(void)
     struct boot_config *cfg = boot_config_read();
     log_init(BOOT_FD_LOG, (enum log_format)cfg->log_format, (enum log_level)cfg->log_level,
              "gofer");
+    crash_report_init();
     if ((err = confine_die_with_parent()))
         boot_fail(1, "gofer: %s", strerror(-err));
     if (cfg->nroots > MAX_ROOTS)

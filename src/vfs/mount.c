@@ -121,14 +121,17 @@ void mount_detach_tree_locked(struct mount *top, struct mount_garbage *g)
     dcache_rename_bump();
 }
 
+// Mountpoints go first: each lies on the superblock of a mount that may be further on in the list.
 void mount_garbage_free(struct mount_garbage *g)
 {
-    for (struct mount *m = g->first, *next; m; m = next) {
-        next = m->copy;
+    for (struct mount *m = g->first; m; m = m->copy) {
         struct dentry *at = m->mountpoint;
-        m->copy = nullptr;
         m->mountpoint = nullptr;
         dentry_put(at);
+    }
+    for (struct mount *m = g->first, *next; m; m = next) {
+        next = m->copy;
+        m->copy = nullptr;
         mount_put(m);
     }
     g->first = nullptr;
