@@ -31,7 +31,7 @@ int proc_parse_number(const char *s)
     return (int)v;
 }
 
-static const struct inode_ops proc_iops;
+static const struct inode_ops proc_iops, proc_magic_iops;
 static const struct file_ops proc_dir_fops, proc_file_fops;
 
 int proc_inode_new(struct super *sb, const struct proc_entry *e, struct task *t, int nr,
@@ -43,7 +43,7 @@ int proc_inode_new(struct super *sb, const struct proc_entry *e, struct task *t,
     const struct file_ops *fops = e->fops           ? e->fops
                                   : S_ISDIR(e->mode) ? &proc_dir_fops
                                                      : &proc_file_fops;
-    inode_init(&p->inode, sb, &proc_iops, fops, e->mode, nullptr);
+    inode_init(&p->inode, sb, e->get_link ? &proc_magic_iops : &proc_iops, fops, e->mode, nullptr);
     p->e = e;
     p->task = t ? task_get(t) : nullptr;
     p->nr = nr;
@@ -168,6 +168,15 @@ static int proc_permission(struct inode *i, int mask, const struct cred *c)
 }
 
 static const struct inode_ops proc_iops = {
+    .lookup = proc_lookup,
+    .readlink = proc_readlink,
+    .getattr = proc_getattr,
+    .setattr = proc_setattr,
+    .permission = proc_permission,
+    .release = proc_release,
+};
+// A link that is followed by what it names, not by its text.
+static const struct inode_ops proc_magic_iops = {
     .lookup = proc_lookup,
     .readlink = proc_readlink,
     .get_link = proc_get_link,
