@@ -59,7 +59,13 @@ static int map_file_args(struct file *f, struct mmap_args *a)
         return -EINVAL;
     a->may_write = type == MAP_PRIVATE || f->can_write;
     a->may_exec = !on_noexec(f);
-    return f->ops->mmap(f, &a->obj);
+    int err = f->ops->mmap(f, &a->obj);
+    if (!err && !a->obj) { // /dev/zero: memory of nobody's
+        a->flags |= MAP_ANONYMOUS;
+        a->off = 0;
+        a->may_write = true;
+    }
+    return err;
 }
 
 static int map_anon_args(struct mmap_args *a)

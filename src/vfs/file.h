@@ -35,7 +35,8 @@ struct file_ops {
     int64_t (*llseek)(struct file *f, int64_t off, int whence);       // default: by f->stream / size
     uint32_t (*poll)(struct file *f, struct poll_table *pt);          // default: always IN|OUT
     long (*ioctl)(struct file *f, struct task *t, unsigned cmd, uint64_t arg); // default: -ENOTTY
-    // The object to map; *obj gets a reference.                       default: -ENODEV
+    // The object to map; *obj gets a reference, or stays null: anonymous memory (/dev/zero).
+    //                                                                  default: -ENODEV
     int (*mmap)(struct file *f, struct memobj **obj);
     int (*fsync)(struct file *f, bool datasync);                      // default: -EINVAL
     int (*fallocate)(struct file *f, int mode, int64_t off, int64_t len); // default: -EOPNOTSUPP

@@ -4,6 +4,7 @@
 #include "vfs/special.h"
 #include "abi/errno.h"
 #include "base/assert.h"
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -61,7 +62,11 @@ void chrdev_show(struct strbuf *out)
     strbuf_str(out, "Character devices:\n");
     for (unsigned ma = 0; ma < 512; ma++) {
         for (size_t k = 0; k < nchrdevs; k++) {
-            if (chrdevs[k].major == ma)
+            size_t before = 0; // one line per major and name
+            while (before < k && (chrdevs[before].major != ma ||
+                                  strcmp(chrdevs[before].name, chrdevs[k].name) != 0))
+                before++;
+            if (chrdevs[k].major == ma && before == k)
                 strbuf_fmt(out, "%3u %s\n", ma, chrdevs[k].name);
         }
     }

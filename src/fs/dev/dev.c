@@ -6,8 +6,11 @@
 #include "base/slab.h"
 #include "host/raw.h"
 #include "kern/cred.h"
+#include "mem/uaccess.h"
+#include "task/task.h"
 #include "vfs/file.h"
 #include "vfs/special.h"
+#include <linux/random.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
@@ -59,15 +62,38 @@ static long random_read(struct file *f, struct uio *u, int64_t *pos)
     return done;
 }
 
-// zero: anonymous memory, private or shared; the mmap system call maps no object for it.
+// Anonymous memory, private or shared: no object.
+static int zero_mmap(struct file *f, struct memobj **obj)
+{
+    *obj = nullptr;
+    return 0;
+}
+
+static long random_ioctl(struct file *f, struct task *t, unsigned cmd, uint64_t arg)
+{
+    int32_t bits = 256;
+    switch (cmd) {
+    case RNDGETENTCNT:
+        return copy_out(t->mm, UADDR(arg), &bits, sizeof(bits));
+    case RNDADDTOENTCNT:
+    case RNDADDENTROPY:
+    case RNDZAPENTCNT:
+    case RNDCLEARPOOL:
+    case RNDRESEEDCRNG:
+        return -EPERM; // the host's generator is not the guest's to feed
+    }
+    return -ENOTTY;
+}
+
 static const struct file_ops null_ops = {
     .read = null_read, .write = null_write, .llseek = null_llseek, .nowait = true};
 static const struct file_ops zero_ops = {
-    .read = zero_read, .write = null_write, .llseek = null_llseek, .nowait = true};
+    .read = zero_read, .write = null_write, .llseek = null_llseek, .mmap = zero_mmap, .nowait = true};
 static const struct file_ops full_ops = {
     .read = zero_read, .write = full_write, .llseek = null_llseek, .nowait = true};
 static const struct file_ops random_ops = {
-    .read = random_read, .write = null_write, .llseek = null_llseek, .nowait = true};
+    .read = random_read, .write = null_write, .llseek = null_llseek, .ioctl = random_ioctl,
+    .nowait = true};
 
 [[gnu::constructor]] static void dev_register(void)
 {
