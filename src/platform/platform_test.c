@@ -2,14 +2,9 @@
 // Both platforms against the same guests: hand-written code that the test itself is the kernel of.
 // Each test boots the platform in a child that is pid 1 of a pid namespace, as the Sentry is, and
 // runs its body in a fiber there (so: CHECK, not cmocka's assertions).
-#include "base/assert.h"
 #include "base/log.h"
-#include "base/test.h"
 #include "host/raw.h"
-#include "platform/platform.h"
-#include "platform/stub/sysmsg.h"
-#include "sched/fiber.h"
-#include "sched/mutex.h"
+#include "platform/platform_test.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/audit.h>
@@ -117,8 +112,7 @@ __asm__(".pushsection .rodata\n"
         "g_end:\n"
         ".popsection\n");
 
-constexpr uint64_t TEXT = 0x400000, STACK = 0x600000, DATA = 0x700000, SIZE = 0x10000;
-static const struct platform_ops *P;
+const struct platform_ops *P;
 
 // --- harness ---------------------------------------------------------------------------------------
 static void (*body)(void);
@@ -128,7 +122,7 @@ static void body_fiber(void *arg)
     sched_stop();
     fiber_exit(nullptr, nullptr);
 }
-static int boot_main(void *arg)
+[[noreturn]] static void boot_main(void)
 {
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     log_init(2, LOG_TEXT, LOG_INFO, "test");
@@ -146,14 +140,14 @@ static int boot_main(void *arg)
     sched_run();
     _exit(0);
 }
-static void boot(const struct platform_ops *p, void (*fn)(void))
+void platform_boot(const struct platform_ops *p, void (*fn)(void))
 {
     P = p;
     body = fn;
     unsigned long flags = CLONE_NEWPID | SIGCHLD | (geteuid() ? CLONE_NEWUSER : 0);
     long pid = syscall(SYS_clone, flags, 0, 0, 0, 0);
     if (pid == 0)
-        boot_main(nullptr);
+        boot_main();
     assert_true(pid > 0);
     int status = 0;
     for (int i = 0; i < 12000; i++) {
@@ -167,55 +161,37 @@ static void boot(const struct platform_ops *p, void (*fn)(void))
     waitpid((pid_t)pid, &status, __WALL);
     fail_msg("timed out");
 }
-#define PLATFORM_TEST(name)                                \
-    static void body_##name(void);                         \
-    TEST(systrap_##name) { boot(&systrap_ops, body_##name); } \
-    static void body_##name(void)
-
-// A guest task and what its "kernel" does with its calls.
-struct guest {
-    struct aspace *as;
-    struct pcontext *ctx;
-    struct user_regs r;
-    struct pevent ev;
-    bool (*call)(struct guest *); // false: stop
-    struct fiber *waiter;
-    void *data;
-    uint64_t calls, interrupts, exit_code;
-    bool done;
-};
-static void regs_init(struct user_regs *r, const char *entry)
+void guest_regs(struct user_regs *r, const char *start, const char *entry)
 {
-    *r = (struct user_regs){.rip = TEXT + (uint64_t)(entry - g_start),
+    *r = (struct user_regs){.rip = TEXT + (uint64_t)(entry - start),
                             .rsp = STACK + SIZE - 256,
                             .cs = 0x33,
                             .ss = 0x2b,
                             .rflags = 0x202,
                             .orig_rax = ~0ull};
 }
-static void load(struct aspace *as, struct pcontext *ctx)
+void guest_load(struct aspace *as, struct pcontext *ctx, const char *start, const char *end)
 {
     constexpr int rw = PROT_READ | PROT_WRITE, anon = MAP_PRIVATE | MAP_ANONYMOUS;
     CHECK(!P->map(ctx, TEXT, SIZE, rw, anon, -1, 0));
     CHECK(!P->map(ctx, STACK, SIZE, rw, anon | MAP_NORESERVE, -1, 0));
     CHECK(!P->map(ctx, DATA, SIZE, rw, anon, -1, 0));
-    long n = g_end - g_start;
-    CHECK(P->write_mem(as, UADDR(TEXT), g_start, (size_t)n) == n);
+    long n = end - start;
+    CHECK(P->write_mem(as, UADDR(TEXT), start, (size_t)n) == n);
     CHECK(!P->protect(ctx, TEXT, SIZE, PROT_READ | PROT_EXEC));
 }
 static void guest_new(struct guest *g, const char *entry)
 {
     CHECK(!P->aspace_new(&g->as, &g->ctx));
-    load(g->as, g->ctx);
-    regs_init(&g->r, entry);
+    guest_load(g->as, g->ctx, g_start, g_end);
+    guest_regs(&g->r, g_start, entry);
 }
-static void guest_free(struct guest *g)
+void guest_free(struct guest *g)
 {
     P->context_free(g->ctx);
     P->aspace_free(g->as);
 }
-// Runs until exit, an event that is no call, or until the handler says so.
-static void guest_run(struct guest *g)
+void guest_run(struct guest *g)
 {
     for (;;) {
         P->run(g->ctx, &g->r, &g->ev);
@@ -245,23 +221,27 @@ static void run_fiber(void *arg)
     fiber_wake(w);
     fiber_exit(nullptr, nullptr);
 }
-static void guest_spawn(struct guest *g)
+void guest_spawn(struct guest *g)
 {
     g->waiter = fiber_current();
     struct fiber *f = fiber_new(run_fiber, g, nullptr);
     CHECK(f);
     fiber_start(f);
 }
-static void guest_join(struct guest *g)
+void guest_join(struct guest *g)
 {
     while (!__atomic_load_n(&g->done, __ATOMIC_SEQ_CST))
         fiber_park(KTIME_MAX, PARK_UNINTERRUPTIBLE);
 }
-static void sleep_ms(int ms)
+void guest_sleep_ms(int ms)
 {
     ktime_t end = ktime_now() + (ktime_t)ms * 1000000;
     while (ktime_now() < end)
         fiber_park(end, PARK_UNINTERRUPTIBLE);
+}
+bool guest_stop_after_2000(struct guest *g)
+{
+    return g->calls < 2000;
 }
 static void check_exit(struct guest *g, uint64_t code)
 {
@@ -351,14 +331,14 @@ PLATFORM_TEST(fault)
     guest_run(&g);
     check_exit(&g, v);
     // An instruction that is none, and a jump to nowhere.
-    regs_init(&g.r, g_end);
+    guest_regs(&g.r, g_start, g_end);
     guest_run(&g);
-    regs_init(&g.r, g_start);
+    guest_regs(&g.r, g_start, g_start);
     g.r.rip = 0x123;
     guest_run(&g);
     CHECK(g.ev.kind == PEV_FAULT && g.ev.signo == SIGSEGV && g.ev.addr == 0x123);
     // The stack pointer does not matter.
-    regs_init(&g.r, g_fault);
+    guest_regs(&g.r, g_start, g_fault);
     g.r.rsp = 0xdead0000;
     g.r.rdi = 0;
     guest_run(&g);
@@ -375,7 +355,7 @@ PLATFORM_TEST(int80_and_vsyscall)
     g.r.rax = 77;
     guest_run(&g);
     check_exit(&g, 77);
-    regs_init(&g.r, g_vsyscall);
+    guest_regs(&g.r, g_start, g_vsyscall);
     P->run(g.ctx, &g.r, &g.ev);
     if (g.ev.kind == PEV_SYSCALL) { // else the host has none
         CHECK(g.r.orig_rax == 201);
@@ -461,7 +441,7 @@ PLATFORM_TEST(fork_copies)
         CHECK(P->host_pid(g[i].as) != P->host_pid(g[i - 1].as));
     }
     for (int i = 5; i >= 0; i--) {
-        regs_init(&g[i].r, g_fault);
+        guest_regs(&g[i].r, g_start, g_fault);
         g[i].r.rdi = DATA;
         guest_run(&g[i]);
         check_exit(&g[i], i == 5 ? 105 : 0);
@@ -510,7 +490,7 @@ PLATFORM_TEST(threads_share_memory)
         for (int i = 0; i < N; i++) {
             t[i] = (struct guest){.as = g.as};
             CHECK(!P->context_new(g.ctx, &t[i].ctx));
-            regs_init(&t[i].r, g_add);
+            guest_regs(&t[i].r, g_start, g_add);
             t[i].r.rdi = DATA;
             t[i].r.rbx = 1000;
             guest_spawn(&t[i]);
@@ -525,7 +505,7 @@ PLATFORM_TEST(threads_share_memory)
     struct guest last = {.as = g.as};
     CHECK(!P->context_new(g.ctx, &last.ctx));
     P->context_free(g.ctx);
-    regs_init(&last.r, g_fault);
+    guest_regs(&last.r, g_start, g_fault);
     last.r.rdi = DATA;
     guest_run(&last);
     CHECK(last.ev.kind == PEV_SYSCALL && (uint32_t)last.exit_code == sum);
@@ -548,7 +528,7 @@ PLATFORM_TEST(interrupt_running)
         P->run(g.ctx, &g.r, &g.ev);
         CHECK(g.ev.kind == PEV_INTERRUPT && g.r.r12 >= before);
         CHECK(g.r.rip >= TEXT && g.r.rip < TEXT + 4096);
-        sleep_ms(7); // the kicker ends
+        guest_sleep_ms(7); // the kicker ends
     }
     CHECK(g.r.r12 > 0);
     guest_free(&g);
@@ -559,7 +539,7 @@ static struct kick {
 } kick_arg;
 static void kick_fiber(void *arg)
 {
-    sleep_ms(kick_arg.ms);
+    guest_sleep_ms(kick_arg.ms);
     P->interrupt(kick_arg.g->ctx);
     fiber_exit(nullptr, nullptr);
 }
@@ -624,7 +604,7 @@ PLATFORM_TEST(futex_calls)
     f.has_timeout = false;
     kick(&g, 5);
     CHECK(P->futex(g.ctx, &f) == -EINTR);
-    sleep_ms(7);
+    guest_sleep_ms(7);
     P->interrupt(g.ctx);
     CHECK(P->futex(g.ctx, &f) == -EINTR);
     f = (struct pfutex){.uaddr = UADDR(DATA), .op = FUTEX_WAKE_PRIVATE, .val = 1};
@@ -696,7 +676,7 @@ PLATFORM_TEST(cpu_time)
     P->run(g.ctx, &g.r, &g.ev);
     uint64_t t1 = P->cpu_time(g.ctx);
     CHECK(t1 - t0 > 1000000 && t1 - t0 < 1000000000);
-    sleep_ms(5);
+    guest_sleep_ms(5);
     guest_free(&g);
 }
 
@@ -705,9 +685,9 @@ PLATFORM_TEST(host_kill_is_seen)
     struct guest g = {}, h = {};
     guest_new(&g, g_spin);
     CHECK(!P->aspace_fork(g.ctx, &h.as, &h.ctx));
-    regs_init(&h.r, g_spin);
+    guest_regs(&h.r, g_start, g_spin);
     guest_spawn(&h);
-    sleep_ms(5);
+    guest_sleep_ms(5);
     CHECK(!kill(P->host_pid(h.as), SIGKILL));
     guest_join(&h);
     CHECK(h.ev.kind == PEV_DEAD);
@@ -715,7 +695,7 @@ PLATFORM_TEST(host_kill_is_seen)
     CHECK(!P->map(g.ctx, 0x900000, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     CHECK(!kill(P->host_pid(g.as), SIGKILL));
     uint64_t v;
-    sleep_ms(10);
+    guest_sleep_ms(10);
     CHECK(P->map(g.ctx, 0x900000, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == -ESRCH);
     CHECK(P->read_mem(g.as, &v, UADDR(DATA), 8) < 0);
     P->run(g.ctx, &g.r, &g.ev);
@@ -756,7 +736,7 @@ PLATFORM_TEST(bench)
     struct guest g = {.call = call_count};
     guest_new(&g, g_regs);
     for (int round = 0; round < 5; round++) {
-        regs_init(&g.r, g_regs);
+        guest_regs(&g.r, g_start, g_regs);
         g.r.rbx = 200000;
         ktime_t t = ktime_now();
         guest_run(&g);

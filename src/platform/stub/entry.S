@@ -4,7 +4,7 @@
 
     .section .text.entry, "ax", @progbits
     .globl stub_restorer, stub_exit_sigreturn, stub_exit_fast, stub_exit_interrupted
-    .globl stub_exit_thread, stub_clone_fork, stub_clone_thread, stub_enter, stub_cmpxchg
+    .globl stub_exit_final, stub_exit_thread, stub_clone_fork, stub_clone_thread, stub_enter, stub_cmpxchg
     .globl stub_cmpxchg_insn, stub_cmpxchg_fault, stub_futex, stub_futex_win, stub_futex_end
     .globl stub_futex_abort, stub_win_resume, stub_win_resume_end, stub_win_fast, stub_win_fast_end
     .globl stub_win_last, stub_win_last_end
@@ -77,6 +77,14 @@ stub_win_last:
     mov S_EXIT_FLAGS(%r11), %r11
     jmp *%rcx
 stub_win_last_end:
+
+// stub_exit_final(ucontext): as stub_exit_sigreturn, but nothing turns it back.
+    .balign 16
+stub_exit_final:
+    mov %rdi, %rsp
+    mov $15, %eax
+    syscall
+    ud2
 
 // End of a thread, entered by rt_sigreturn with every signal blocked: rdi = slot. No stack: once
 // the word is stored the slot may belong to another thread.

@@ -21,6 +21,7 @@ HIDDEN [[noreturn]] void stub_child(void);
 HIDDEN [[noreturn]] void stub_thread(struct slot *s);
 HIDDEN [[noreturn]] void stub_first(struct slot *s);
 HIDDEN [[noreturn]] void stub_exit_sigreturn(struct stub_ucontext *uc, struct slot *s);
+HIDDEN [[noreturn]] void stub_exit_final(struct stub_ucontext *uc);
 HIDDEN [[noreturn]] void stub_exit_fast(struct stub_ucontext *uc, struct slot *s);
 HIDDEN [[noreturn]] void stub_enter(struct slot *s, uintptr_t sp, void (*fn)(struct slot *));
 HIDDEN void stub_exit_thread(void);
@@ -221,6 +222,7 @@ static void do_work(struct slot *s)
 }
 
 // --- the loop ------------------------------------------------------------------------------------
+// By way of rt_sigreturn, which blocks every signal: a late interrupt must find no stack to use.
 [[noreturn]] static void exit_thread(struct slot *s)
 {
     struct stub_ucontext *uc = frame_of(s);
@@ -230,8 +232,7 @@ static void do_work(struct slot *s)
     uc->rflags = 0x202;
     uc->fpstate = 0;
     uc->sigmask = ~0ull;
-    s->intr = 0;
-    stub_exit_sigreturn(uc, s);
+    stub_exit_final(uc);
 }
 
 [[noreturn]] static void serve(struct slot *s)

@@ -119,8 +119,9 @@ void st_frame_prepare(struct st_context *c, struct st_context *from)
                                .cs = 0x33,
                                .ss = 0x2b};
     c->fp_off = c->fp_home = 0;
-    if (from && from->fp_off) {
-        memcpy(base + st.boot_fp, (uint8_t *)from->slot + from->fp_off, st.fp_ext);
+    uint32_t fp = from ? st_fp_find(from) : 0;
+    if (fp) {
+        memcpy(base + st.boot_fp, (uint8_t *)from->slot + fp, st.fp_ext);
         uc.uc_flags |= STUB_UC_FP_XSTATE;
         uc.fpstate = st_slot_va(c->index) + st.boot_fp;
         c->fp_off = st.boot_fp;
@@ -145,7 +146,9 @@ static void hand_over(struct st_context *c, uint32_t reply)
 static bool wait_stub(struct st_context *c)
 {
     struct st_aspace *as = st_space_of(c);
-    __atomic_store_n(&c->fiber, fiber_current(), __ATOMIC_SEQ_CST);
+    struct fiber *self = fiber_current();
+    if (READ_SHARED(c->fiber) != self)
+        __atomic_store_n(&c->fiber, self, __ATOMIC_SEQ_CST);
     while (!ready(&c->uw))
         fiber_park_user(&c->uw);
     __atomic_store_n(&c->waiting, ST_IDLE, __ATOMIC_SEQ_CST);
@@ -157,17 +160,17 @@ static bool wait_stub(struct st_context *c)
 
 static void wait_begin(struct st_context *c, enum st_wait kind)
 {
-    if (kind == ST_WORK)
+    if (kind != ST_USER)
         __atomic_store_n(&c->wait_tick, st_tick(), __ATOMIC_RELAXED);
     __atomic_store_n(&c->waiting, kind, __ATOMIC_SEQ_CST);
-    if (kind == ST_WORK)
+    if (kind != ST_USER)
         st_watch_waits();
 }
 
 int st_wait_born(struct st_context *c)
 {
     struct st_aspace *as = st_space_of(c);
-    wait_begin(c, ST_WORK);
+    wait_begin(c, ST_BORN);
     bool ok = wait_stub(c) && READ_SHARED(c->slot->event) == STUB_EV_BORN;
     spin_lock(&as->ctx_lock); // the context passes to another fiber, ours may end
     c->fiber = nullptr;
@@ -289,21 +292,12 @@ static uint32_t regs_put(struct st_context *c, const struct user_regs *r)
 }
 
 // --- events --------------------------------------------------------------------------------------
-// Where the kernel put the FP state of the frame; 0 when what the frame says makes no sense.
-static uint32_t fp_find(struct st_context *c)
-{
-    uint64_t off = READ_SHARED(frame(c)->fpstate) - st_slot_va(c->index);
-    if (off < SLOT_STACK_OFF || off > SLOT_SIZE - st.fp_ext || off % 64)
-        return 0;
-    return (uint32_t)off;
-}
-
 static bool event_syscall(struct st_context *c, struct user_regs *r, struct pevent *ev)
 {
     constexpr uint64_t odd_flags = 0x100 | 0x4000 | 0x10000 | 0x40000; // TF, NT, RF, AC
     *ev = (struct pevent){.kind = PEV_SYSCALL, .arch = READ_SHARED(c->slot->arch)};
     c->fast = ev->arch == AUDIT_ARCH_X86_64 && r->rcx == r->rip && r->r11 == r->rflags &&
-              !(r->rflags & odd_flags) && r->cs == 0x33 && r->ss == 0x2b && c->fp_off;
+              !(r->rflags & odd_flags) && r->cs == 0x33 && r->ss == 0x2b;
     r->orig_rax = (uint64_t)(int64_t)(int32_t)r->rax;
     r->rax = (uint64_t)-ENOSYS;
     return true;
@@ -329,7 +323,7 @@ static bool event_take(struct st_context *c, struct user_regs *r, struct pevent 
     if (off < SLOT_STACK_OFF || off > SLOT_SIZE - sizeof(struct stub_ucontext) || off % 8)
         return false;
     c->uc_off = off;
-    c->fp_off = c->fp_home = fp_find(c);
+    c->fp_off = FP_UNKNOWN;
     frame_read(c, r);
     c->cur = *r;
     c->cur_valid = true;

@@ -20,6 +20,19 @@ size_t st_fp_size(struct pcontext *ctx)
     return st.fp_ext;
 }
 
+// Where the kernel put the FP state of the frame; looked up when first asked for. What makes no
+// sense counts as none.
+uint32_t st_fp_find(struct st_context *c)
+{
+    if (c->fp_off != FP_UNKNOWN)
+        return c->fp_off;
+    struct stub_ucontext *uc = (struct stub_ucontext *)((uint8_t *)c->slot + c->uc_off);
+    uint64_t off = READ_SHARED(uc->fpstate) - st_slot_va(c->index);
+    bool ok = off >= SLOT_STACK_OFF && off <= SLOT_SIZE - st.fp_ext && off % 64 == 0;
+    c->fp_off = c->fp_home = ok ? (uint32_t)off : 0;
+    return c->fp_off;
+}
+
 static void sw_write(uint8_t *buf)
 {
     struct fp_sw sw = {FP_MAGIC1, st.fp_ext, st.fp_features, st.fp_xstate, {}};
@@ -43,11 +56,12 @@ int st_fp_get(struct pcontext *ctx, void *buf, size_t n)
     struct st_context *c = st_ctx(ctx);
     if (n < st.fp_ext)
         return -EINVAL;
-    if (!c->fp_off) {
+    uint32_t off = st_fp_find(c);
+    if (!off) {
         initial(buf);
         return 0;
     }
-    memcpy(buf, (uint8_t *)c->slot + c->fp_off, st.fp_ext);
+    memcpy(buf, (uint8_t *)c->slot + off, st.fp_ext);
     sw_write(buf);
     return 0;
 }
@@ -89,7 +103,7 @@ int st_fp_set(struct pcontext *ctx, const void *buf, size_t n)
     extended = extended && magic2 == FP_MAGIC2;
     if (extended && !header_ok(p))
         return -EINVAL;
-    uint32_t off = c->fp_off;
+    uint32_t off = st_fp_find(c);
     if (!off) { // a prepared frame without FP state, or one that fp_reset has stripped of it
         struct stub_ucontext *uc = (struct stub_ucontext *)((uint8_t *)c->slot + c->uc_off);
         off = c->fp_home ? c->fp_home : st.boot_fp;
@@ -114,7 +128,7 @@ int st_fp_set(struct pcontext *ctx, const void *buf, size_t n)
 void st_fp_reset(struct pcontext *ctx)
 {
     struct st_context *c = st_ctx(ctx);
-    if (!c->fp_off)
+    if (!st_fp_find(c))
         return;
     struct stub_ucontext *uc = (struct stub_ucontext *)((uint8_t *)c->slot + c->uc_off);
     WRITE_SHARED(uc->fpstate, (uint64_t)0);

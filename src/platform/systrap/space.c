@@ -310,21 +310,22 @@ static void reap_later(void)
 }
 
 // Rogue children (a hostile stub may clone what it does not report) and stubs that died by
-// themselves; the first dead child that we must keep ends the look-around.
-static void reap_others(void)
+// themselves; the first dead child that we must keep ends the look-around. True: perhaps more.
+static bool reap_others(void)
 {
-    for (int i = 0; i < 16; i++) {
+    for (int i = 0; i < 64; i++) {
         siginfo_t si = {};
         if (host_call(__NR_waitid, P_ALL, 0, &si, WNOHANG | WNOWAIT | WEXITED | __WALL, 0) < 0 ||
             si.si_pid == 0)
-            return;
+            return false;
         spin_lock(&pid_lock);
         bool known = pid_find_locked(si.si_pid);
         spin_unlock(&pid_lock);
         if (known)
-            return;
+            return false;
         host_call(__NR_wait4, si.si_pid, 0, WNOHANG | __WALL, 0);
     }
+    return true;
 }
 
 // In a worker's loop. wait4(WNOHANG) does not block; what is not dead yet is looked at again.
@@ -345,7 +346,7 @@ static void reap(struct timer *t)
     spin_unlock(&pid_lock);
     list_for_each_safe (it, &done)
         slab_free(&aspace_slab, list_entry(it, struct st_aspace, all_link));
-    reap_others();
+    more |= reap_others();
     if (more) {
         WRITE_SHARED(reap_delay_ms, MIN(2 * READ_SHARED(reap_delay_ms) + 1, 100));
         reap_later();
@@ -386,7 +387,7 @@ void st_aspace_free(struct aspace *as)
 // --- stubs that do not answer --------------------------------------------------------------------
 // Counted in ticks of a timer of one second that runs only while somebody waits: a machine that was
 // frozen or starved counts few ticks.
-constexpr uint32_t TICKS_WORK = 60, TICKS_INTERRUPT = 4;
+constexpr uint32_t TICKS_WORK = 60, TICKS_BORN = 10, TICKS_INTERRUPT = 4;
 
 uint32_t st_tick(void)
 {
@@ -408,9 +409,9 @@ static bool sweep_space(struct st_aspace *as) REQUIRES(as->ctx_lock)
         enum st_wait w = __atomic_load_n(&c->waiting, __ATOMIC_SEQ_CST);
         if (w == ST_IDLE || c->uw.ready(&c->uw))
             continue;
-        if (w == ST_WORK) {
+        if (w == ST_WORK || w == ST_BORN) {
             again = true;
-            if (age > TICKS_WORK)
+            if (age > (w == ST_BORN ? TICKS_BORN : TICKS_WORK))
                 kill_locked(as, "its stub does not finish a call");
         } else if (__atomic_load_n(&c->intr, __ATOMIC_SEQ_CST)) {
             again = true;

@@ -49,7 +49,7 @@ struct st_aspace {
     struct list pid_link;          // [pid table's lock]
 };
 
-enum st_wait : uint8_t { ST_IDLE, ST_USER, ST_WORK };
+enum st_wait : uint8_t { ST_IDLE, ST_USER, ST_WORK, ST_BORN };
 struct st_context {
     struct pcontext base;
     struct list link;              // [ctx_lock]
@@ -60,7 +60,7 @@ struct st_context {
     struct user_regs cur;
     uint32_t uc_off;               // checked
     uint32_t fp_home;              // where fp_off was before fp_reset
-    uint32_t fp_off;               // 0: the frame has no FP state (the guest will see the initial one)
+    uint32_t fp_off;               // through st_fp_find(); 0: none, the guest will see the initial one
     bool cur_valid;                // cur is what the frame holds
     bool fast;                     // the frame is a system call's and may be left without sigreturn
     // Shared with other fibers and callbacks.
@@ -131,6 +131,8 @@ void st_work_start(struct st_context *c, const struct stub_work *items, uint32_t
 MUST_CHECK int st_work_finish(struct st_context *c, struct stub_work *items, uint32_t n);
 
 // fp.c
+constexpr uint32_t FP_UNKNOWN = ~0u;
+uint32_t st_fp_find(struct st_context *c); // offset in the slot, 0: none
 size_t st_fp_size(struct pcontext *ctx);
 int st_fp_get(struct pcontext *ctx, void *buf, size_t n);
 int st_fp_set(struct pcontext *ctx, const void *buf, size_t n);
