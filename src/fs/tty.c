@@ -209,15 +209,9 @@ static void leader_signal(struct session *s, int sig)
 void tty_hangup(struct tty_ctl *c)
 {
     struct session *s = ctl_session(c);
-    struct pgrp *fg = ctl_foreground(c);
-    if (s) {
+    if (s) { // it tells its jobs itself, or they learn it from its exit
         leader_signal(s, SIGHUP);
         leader_signal(s, SIGCONT);
-    }
-    if (fg) {
-        pgrp_signal(fg, SIGHUP);
-        pgrp_signal(fg, SIGCONT);
-        pgrp_put(fg);
     }
     tty_ctl_get(c);
     if (s) {

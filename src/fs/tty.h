@@ -41,7 +41,7 @@ void tty_opened(struct tty_ctl *c, struct file *f);
 long tty_ctl_ioctl(struct tty_ctl *c, struct file *f, struct task *t, unsigned cmd, uint64_t arg,
                    bool pty_master, bool *handled);
 void tty_signal_foreground(struct tty_ctl *c, int sig);
-void tty_hangup(struct tty_ctl *c); // SIGHUP, SIGCONT; the session loses its terminal
+void tty_hangup(struct tty_ctl *c); // SIGHUP and SIGCONT to the leader; the session loses it
 // For /proc/PID/stat: device number and foreground group (-1: none) of a session.
 void tty_session_info(struct session *s, const struct pidns *ns, uint64_t *rdev, int *tpgid);
 
