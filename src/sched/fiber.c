@@ -287,6 +287,11 @@ bool fiber_interrupted(enum park_mode mode)
     return interrupted(fiber_self(), mode);
 }
 
+int fiber_park_mode(const struct fiber *f)
+{
+    return __atomic_load_n(&f->state, __ATOMIC_RELAXED) == FIBER_PARKED ? READ_SHARED(f->mode) : -1;
+}
+
 // A host thread outside any fiber sleeps on its own state word. True: the deadline passed.
 static bool thread_park(struct fiber *f, ktime_t deadline)
 {
@@ -315,6 +320,7 @@ int fiber_park(ktime_t deadline, enum park_mode mode)
         return 0;
     if (deadline != KTIME_MAX && deadline <= ktime_now())
         return -ETIMEDOUT;
+    WRITE_SHARED(f->mode, (uint8_t)mode);
     if (f->is_thread) {
         late = thread_park(f, deadline);
     } else if (deadline == KTIME_MAX) {

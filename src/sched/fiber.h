@@ -46,6 +46,7 @@ void fiber_wake(struct fiber *f);  // from any thread, also timer and I/O callba
 void fiber_interrupt(struct fiber *f, uint32_t flags); // sets flags and wakes
 void fiber_clear_interrupt(struct fiber *f, uint32_t flags);
 bool fiber_interrupted(enum park_mode mode);           // of the current fiber
+int fiber_park_mode(const struct fiber *f);            // how it sleeps (racy), -1: it does not
 
 // --- workers ---------------------------------------------------------------------------------
 struct sched_config {

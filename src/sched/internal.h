@@ -48,6 +48,7 @@ struct fiber {
     size_t stack_size;
     struct timer timer;     // of a timed park
     bool timed_out;         // [A]
+    uint8_t mode;           // [A] of the last park, for those who look from outside
     bool is_thread;         // stand-in of a host thread: parks on a futex (state)
     uint8_t nheld;          // own: locks held, for rank checks
     struct held_lock held[HELD_MAX];

@@ -9,9 +9,16 @@ constexpr uint64_t NS_PER_TICK = 10'000'000; // USER_HZ = 100
 
 static char state_char(struct task *t)
 {
-    switch (READ_SHARED(t->state)) {
-    case TASK_RUNNING: return 'R';
-    case TASK_SLEEPING: return 'S';
+    enum task_state state = READ_SHARED(t->state);
+    int mode = -1;
+    if (state == TASK_RUNNING || state == TASK_SLEEPING) {
+        spin_lock(&t->group->sig_lock);
+        if (!t->dead && !READ_SHARED(t->in_user)) // the fiber exists
+            mode = fiber_park_mode(t->fiber);
+        spin_unlock(&t->group->sig_lock);
+        return mode < 0 ? 'R' : mode == PARK_INTERRUPTIBLE ? 'S' : 'D';
+    }
+    switch (state) {
     case TASK_STOPPED: return 'T';
     case TASK_TRACED: return 't';
     case TASK_ZOMBIE: return 'Z';
@@ -20,7 +27,7 @@ static char state_char(struct task *t)
 }
 static const char *state_name(char c)
 {
-    return c == 'R' ? "running" : c == 'S' ? "sleeping" : c == 'T' ? "stopped"
+    return c == 'R' ? "running" : c == 'S' ? "sleeping" : c == 'D' ? "disk sleep" : c == 'T' ? "stopped"
          : c == 't' ? "tracing stop" : c == 'Z' ? "zombie" : "dead";
 }
 
