@@ -66,13 +66,13 @@ static bool unhash_locked(struct dentry *d)
 
 static bool cacheable(const struct dentry *d)
 {
-    return d->pinned || !(d->sb->nocache || (d->sb->nocache_negative && !d->inode));
+    return d->pinned || d->watchers || !(d->sb->nocache || (d->sb->nocache_negative && !d->inode));
 }
 
 // Drops one reference. True when d is now free: unhashed, count zero; the caller frees it.
 static bool put_locked(struct dentry *d)
 {
-    if (ref_count(&d->ref) == 2 && !d->unhashed && !d->pinned) {
+    if (ref_count(&d->ref) == 2 && !d->unhashed && !d->pinned && !d->watchers) {
         if (cacheable(d))
             lru_add_locked(d);
         else
@@ -89,6 +89,8 @@ static void dentry_free_chain(struct dentry *d)
         if (d->fsdata && d->sb && d->sb->ops && d->sb->ops->d_release)
             d->sb->ops->d_release(d);
         if (d->inode) {
+            if (d->watchers)
+                inotify_dentry_gone(d);
             if (READ_SHARED(d->inode->nlink) == 0)
                 fsnotify_inode_removed(d->inode);
             inode_put(d->inode);
@@ -437,6 +439,23 @@ void dentry_move(struct dentry *od, struct dentry *nd, bool exchange)
     if (name)
         mem_free(on);
     dentry_put(old_parent);
+}
+
+void dentry_watch(struct dentry *d)
+{
+    spin_lock(&dentry_lock);
+    d->watchers++;
+    lru_del_locked(d);
+    spin_unlock(&dentry_lock);
+}
+
+bool dentry_unwatch(struct dentry *d)
+{
+    spin_lock(&dentry_lock);
+    d->watchers--;
+    bool held = ref_get_unless_zero(&d->ref); // its put enters the LRU if nobody else uses d
+    spin_unlock(&dentry_lock);
+    return held;
 }
 
 struct dentry *dentry_parent_get(struct dentry *d)

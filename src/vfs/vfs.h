@@ -97,6 +97,7 @@ struct dentry {
     uint32_t mounted;       // [mount_lock] number of mounts on top
     bool unhashed;          // removed or never entered
     bool pinned;            // stays cached without users (dentry_add_child)
+    uint32_t watchers;      // [dentry_lock] inotify watches: stays cached like a pinned one
     uint64_t revalidate_at; // file system's
     void *fsdata;           // file system's, freed by super_ops.d_release
     uint16_t namelen;
@@ -346,15 +347,24 @@ void dentry_rehash(struct dentry *d);  // enters an unhashed one; failure leaves
 // After a successful rename: od takes the place (parent, name) of nd; with exchange also nd of od.
 void dentry_move(struct dentry *od, struct dentry *nd, bool exchange);
 struct dentry *dentry_parent_get(struct dentry *d);
+// For inotify: keeps d cached without holding it (so that its removal is seen). Unwatch is for a d
+// for which inotify_dentry_gone() has not run; true: it has taken a reference, to be put later with
+// no lock held.
+void dentry_watch(struct dentry *d);
+MUST_CHECK bool dentry_unwatch(struct dentry *d);
+void inotify_dentry_gone(struct dentry *d); // inotify.c: d is about to be freed
 // Writers and executors of a file exclude each other: -ETXTBSY.
 MUST_CHECK int inode_get_write(struct inode *i);
 void inode_put_write(struct inode *i);
 MUST_CHECK int inode_deny_write(struct inode *i);
 void inode_allow_write(struct inode *i);
 // Upcalls into higher layers, set by constructors; each may be null.
+struct mm;
+struct task;
 struct vfs_hooks {
     uint64_t (*fsize_limit)(void);   // RLIMIT_FSIZE of the calling task
     void (*fsize_exceeded)(void);    // sends SIGXFSZ
     int (*current_tgid)(void);       // for /proc/locks
+    struct mm *(*task_mm)(struct task *t); // borrowed, of the calling task
 };
 extern struct vfs_hooks vfs_hooks;
