@@ -37,7 +37,8 @@ static int map_file_args(struct file *f, struct mmap_args *a)
 {
     constexpr int LEGACY = MAP_SHARED | MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_DENYWRITE |
                            MAP_EXECUTABLE | MAP_GROWSDOWN | MAP_LOCKED | MAP_NORESERVE |
-                           MAP_POPULATE | MAP_NONBLOCK | MAP_STACK | MAP_HUGETLB | MAP_32BIT;
+                           MAP_POPULATE | MAP_NONBLOCK | MAP_STACK | MAP_HUGETLB | MAP_32BIT |
+                           0x7c000000; // the page size bits that MAP_HUGE_2MB and 1GB have
     int type = a->flags & MAP_TYPE;
     if (type == MAP_SHARED_VALIDATE) {
         if (a->flags & ~(LEGACY | MAP_SHARED_VALIDATE))
