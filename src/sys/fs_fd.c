@@ -14,19 +14,6 @@ long sys_close(struct task *t, int fd)
     return err <= -ERESTARTSYS && err >= -ERESTART_RESTARTBLOCK ? -EINTR : err;
 }
 
-struct fd_range {
-    int last;
-    int fd[64];
-    int n;
-};
-static bool range_collect(int fd, struct file *f, void *arg)
-{
-    struct fd_range *r = arg;
-    if (fd > r->last)
-        return false;
-    r->fd[r->n++] = fd;
-    return r->n < (int)ARRAY_LEN(r->fd);
-}
 long sys_close_range(struct task *t, uint32_t first, uint32_t last, uint32_t flags)
 {
     if (flags & ~(uint32_t)(CLOSE_RANGE_UNSHARE | CLOSE_RANGE_CLOEXEC) || first > last)
@@ -40,21 +27,10 @@ long sys_close_range(struct task *t, uint32_t first, uint32_t last, uint32_t fla
         spin_unlock(&t->task_lock);
         fdtab_put(old, old);
     }
-    if (first > INT32_MAX)
-        return 0;
-    struct fd_range r = {.last = (int)MIN(last, (uint32_t)INT32_MAX)};
-    int at = (int)first;
-    do {
-        r.n = 0;
-        fdtab_iterate(t->files, at, range_collect, &r);
-        for (int i = 0; i < r.n; i++) {
-            if (flags & CLOSE_RANGE_CLOEXEC)
-                fd_set_cloexec(t->files, r.fd[i], true);
-            else
-                fd_close(t->files, r.fd[i], t->files);
-            at = r.fd[i] + 1;
-        }
-    } while (r.n == (int)ARRAY_LEN(r.fd));
+    if (flags & CLOSE_RANGE_CLOEXEC)
+        fdtab_cloexec_range(t->files, first, last);
+    else
+        fdtab_close_range(t->files, first, last, t->files);
     return 0;
 }
 
@@ -85,12 +61,8 @@ static long dup_to(struct task *t, int oldfd, int newfd, bool cloexec)
         file_put(f);
         return err;
     }
-    if (old) { // closed as by close(2), its error is lost
-        if (old->ops->flush)
-            old->ops->flush(old, t->files);
-        locks_release_owner(old->inode, t->files);
-        file_put(old);
-    }
+    if (old)
+        file_close(old, t->files); // its error is lost, as Linux says
     return newfd;
 }
 long sys_dup2(struct task *t, int oldfd, int newfd)

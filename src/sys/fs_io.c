@@ -6,6 +6,32 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 
+// --- what the VFS asks of the calling task -----------------------------------------------------------
+static uint64_t fsize_limit(void)
+{
+    struct task *t = task_current();
+    return t ? task_rlimit(t, RLIMIT_FSIZE) : UINT64_MAX;
+}
+static void fsize_exceeded(void)
+{
+    siginfo_t si;
+    struct task *t = task_current();
+    if (!t)
+        return;
+    siginfo_user(&si, SIGXFSZ, t);
+    (void)signal_send_task(t, &si);
+}
+static int current_tgid(void)
+{
+    struct task *t = task_current();
+    return t ? task_tgid_in(t, t->pidns) : 0;
+}
+__attribute__((constructor)) static void hooks_set(void)
+{
+    vfs_hooks = (struct vfs_hooks){
+        .fsize_limit = fsize_limit, .fsize_exceeded = fsize_exceeded, .current_tgid = current_tgid};
+}
+
 // --- read and write -------------------------------------------------------------------------------
 static long rw_buffer(struct task *t, int fd, uaddr_t buf, size_t count, int64_t *pos, bool write)
 {
@@ -16,7 +42,7 @@ static long rw_buffer(struct task *t, int fd, uaddr_t buf, size_t count, int64_t
     if (pos && f->ops->stream)
         return -ESPIPE;
     if ((int64_t)count < 0)
-        return -EINVAL;
+        return -EFAULT; // no buffer is that long
     struct uio u = uio_user(&v, t->mm, buf, MIN(count, RW_MAX));
     return write ? file_write(f, &u, pos) : file_read(f, &u, pos);
 }
@@ -50,17 +76,14 @@ static long rw_vector(struct task *t, int fd, uaddr_t iov, uint64_t n, int64_t *
     if (err)
         return err;
     long ret;
-    if (write && (flags & RWF_APPEND) && f->can_write) {
-        int64_t end = (int64_t)READ_SHARED(f->inode->size);
-        ret = file_write(f, &u.uio, &end);
-    } else {
-        ret = write ? file_write(f, &u.uio, pos) : file_read(f, &u.uio, pos);
-    }
-    if (ret > 0 && write && (flags & (RWF_SYNC | RWF_DSYNC))) {
-        err = vfs_fsync(f, !(flags & RWF_SYNC));
-        if (err)
-            ret = err;
-    }
+    uint32_t fl = READ_SHARED(f->flags);
+    if ((flags & RWF_NOWAIT) && !f->ops->nowait)
+        ret = -EOPNOTSUPP;
+    else if (write)
+        ret = file_write_flags(f, &u.uio, pos, (fl & O_APPEND) || (flags & RWF_APPEND),
+                               (fl & O_DSYNC) || (flags & (RWF_SYNC | RWF_DSYNC)));
+    else
+        ret = file_read(f, &u.uio, pos);
     user_iov_free(&u);
     return ret;
 }
@@ -86,7 +109,7 @@ long sys_pwritev(struct task *t, int fd, uaddr_t iov, uint64_t n, uint64_t lo, u
 static long rw_vector2(struct task *t, int fd, uaddr_t iov, uint64_t n, int64_t pos, uint32_t flags,
                        bool write)
 {
-    uint32_t known = write ? RWF_HIPRI | RWF_DSYNC | RWF_SYNC | RWF_APPEND : RWF_HIPRI;
+    uint32_t known = RWF_HIPRI | RWF_NOWAIT | (write ? RWF_DSYNC | RWF_SYNC | RWF_APPEND : 0);
     if (flags & ~known)
         return -EOPNOTSUPP;
     if (pos == -1)
@@ -313,10 +336,10 @@ long sys_truncate(struct task *t, uaddr_t name, int64_t length)
         return -EISDIR;
     if (!S_ISREG(i->mode))
         return -EINVAL;
-    if ((err = inode_permission(i, 2, t->cred)) != 0)
-        return err;
     if (mount_readonly(p.mnt))
         return -EROFS;
+    if ((err = inode_permission(i, 2, t->cred)) != 0)
+        return err;
     if ((err = inode_get_write(i)) != 0)
         return err;
     err = truncate_inode(i, length, t->cred);

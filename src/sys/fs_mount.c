@@ -18,6 +18,12 @@ long sys_mount(struct task *t, uaddr_t source, uaddr_t target, uaddr_t type, uin
         if (n < 0)
             return n == -ENAMETOOLONG ? -ENODEV : n;
     }
+    // Mounts that only the boot code makes (9P) do not exist for a guest.
+    const struct fs_type *known = *fstype ? fs_type_find(fstype) : nullptr;
+    bool fresh = !(flags & (MS_REMOUNT | MS_BIND | MS_MOVE | MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE));
+    if (fresh && known && !known->user_mount)
+        return -ENODEV;
+    const char *name = uaddr_null(type) ? nullptr : fstype;
     if (!uaddr_null(data)) {
         long n = copy_in_str(t->mm, options, data, sizeof(options));
         if (n < 0)
@@ -27,11 +33,11 @@ long sys_mount(struct task *t, uaddr_t source, uaddr_t target, uaddr_t type, uin
     if (to.err)
         return to.err;
     if (uaddr_null(source))
-        return vfs_mount(&c, "none", to.p, fstype, (uint32_t)flags, options);
+        return vfs_mount(&c, nullptr, to.p, name, (uint32_t)flags, options);
     USER_PATH(from, t, source);
     if (from.err)
         return from.err;
-    return vfs_mount(&c, from.p, to.p, fstype, (uint32_t)flags, options);
+    return vfs_mount(&c, from.p, to.p, name, (uint32_t)flags, options);
 }
 
 long sys_umount2(struct task *t, uaddr_t target, uint32_t flags)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Calls that work on names: open, mkdir, unlink, rename, links, getcwd, chdir.
 #include "sys/fs_util.h"
+#include <linux/capability.h>
 #include <linux/openat2.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -25,6 +26,21 @@ static long do_open(struct task *t, int dirfd, uaddr_t name, int flags, uint32_t
     return err ? err : install(t, f, flags);
 }
 
+// What build_open_flags() of Linux refuses, and what it adds.
+static int open_flags_check(int *flags)
+{
+    int f = *flags;
+    if ((f & O_CREAT) && (f & O_DIRECTORY))
+        return -EINVAL;
+    if (f & (O_TMPFILE & ~O_DIRECTORY)) {
+        if (!(f & O_DIRECTORY) || (f & O_ACCMODE) == O_RDONLY)
+            return -EINVAL;
+    }
+    if (f & (O_SYNC & ~O_DSYNC))
+        *flags |= O_DSYNC;
+    return 0;
+}
+
 // Unknown bits are dropped by open(2) and refused by openat2(2).
 constexpr int OPEN_FLAGS = O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK |
                            O_SYNC | O_ASYNC | O_DIRECT | O_LARGEFILE | O_DIRECTORY | O_NOFOLLOW |
@@ -36,9 +52,12 @@ static long open_legacy(struct task *t, int dirfd, uaddr_t name, uint32_t flags,
     int f = (int)flags & OPEN_FLAGS;
     if (f & O_PATH)
         f &= OPATH_FLAGS;
+    else
+        f |= 0100000; // O_LARGEFILE, whatever libc calls it: F_GETFL shows it
     if (!(f & O_CREAT) && (f & O_TMPFILE) != O_TMPFILE)
         mode = 0;
-    return do_open(t, dirfd, name, f, mode & 07777, 0);
+    int err = open_flags_check(&f);
+    return err ? err : do_open(t, dirfd, name, f, mode & 07777, 0);
 }
 long sys_open(struct task *t, uaddr_t name, uint32_t flags, uint32_t mode)
 {
@@ -78,6 +97,9 @@ long sys_openat2(struct task *t, int dirfd, uaddr_t name, uaddr_t uhow, size_t u
     bool creates = (flags & O_CREAT) || (flags & O_TMPFILE) == O_TMPFILE;
     if ((how.mode && !creates) || ((flags & O_PATH) && (flags & ~OPATH_FLAGS)))
         return -EINVAL;
+    int err = open_flags_check(&flags);
+    if (err)
+        return err;
     if (r & RESOLVE_CACHED)
         return -EAGAIN; // a caller must be ready for it at any time
     unsigned lookup = (r & RESOLVE_NO_XDEV ? LOOKUP_NO_XDEV : 0) |
@@ -141,6 +163,11 @@ long sys_linkat(struct task *t, int odirfd, uaddr_t oname, int ndirfd, uaddr_t n
         return n.err;
     unsigned lookup = (flags & AT_SYMLINK_FOLLOW ? LOOKUP_FOLLOW : 0) |
                       (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0);
+    if (!*o.p && (flags & AT_EMPTY_PATH) && !cred_capable(t->cred, CAP_DAC_READ_SEARCH)) {
+        FD_FILE_ANY(f, t, odirfd); // without the capability only who opened it may link it
+        if (!f || f->cred != t->cred)
+            return -ENOENT;
+    }
     return vfs_link(&c, odirfd, o.p, ndirfd, n.p, lookup);
 }
 long sys_link(struct task *t, uaddr_t oname, uaddr_t nname)
@@ -166,10 +193,8 @@ long sys_renameat2(struct task *t, int odirfd, uaddr_t oname, int ndirfd, uaddr_
                    uint32_t flags)
 {
     struct lookup_ctx c = task_lookup_ctx(t);
-    if (flags & ~7u || ((flags & 3) && (flags & 2)  && (flags & 5)))
-        return -EINVAL; // NOREPLACE 1, EXCHANGE 2, WHITEOUT 4
-    if (flags & 4)
-        return -EINVAL; // whiteouts belong to the overlay
+    if (flags & ~3u || flags == 3)
+        return -EINVAL; // NOREPLACE 1, EXCHANGE 2; WHITEOUT 4 belongs to the overlay
     USER_PATH(o, t, oname);
     if (o.err)
         return o.err;
@@ -202,6 +227,7 @@ long sys_readlinkat(struct task *t, int dirfd, uaddr_t name, uaddr_t buf, int si
             return -EFAULT;
         return first ? -EINVAL : -ENOENT;
     }
+    path_accessed(&p);
     err = vfs_readlink(p.dentry, &text);
     if (!err)
         err = text.bad ? -ENOMEM : 0;
@@ -226,7 +252,7 @@ long sys_getcwd(struct task *t, uaddr_t buf, size_t size)
     cwd = path_get(t->fs->cwd);
     root = path_get(t->fs->root);
     mutex_unlock(&t->fs->lock);
-    long ret = cwd.dentry->inode->dead ? -ENOENT : path_print(&cwd, &root, &text);
+    long ret = path_print_cwd(&cwd, &root, &text);
     if (ret == 0) {
         ret = text.bad ? -ENOMEM : text.len + 1 > size ? -ERANGE : (long)text.len + 1;
         if (ret > PATH_MAX)
@@ -283,7 +309,7 @@ long sys_chroot(struct task *t, uaddr_t name)
     if (err)
         return err;
     err = inode_permission(p.dentry->inode, 1, t->cred);
-    if (!err && !cred_capable(t->cred, 18 /* CAP_SYS_CHROOT */))
+    if (!err && !cred_capable(t->cred, CAP_SYS_CHROOT))
         err = -EPERM;
     if (err) {
         path_put(p);

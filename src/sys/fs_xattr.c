@@ -26,6 +26,8 @@ static int xattr_allowed(struct task *t, struct inode *i, const char *name, bool
         return -EOPNOTSUPP;
     if (!has_prefix(name, "user."))
         return -EOPNOTSUPP;
+    if (!name[5])
+        return -EINVAL;
     if (!S_ISREG(i->mode) && !S_ISDIR(i->mode))
         return write ? -EPERM : -ENODATA;
     if (write && S_ISDIR(i->mode) && (i->mode & S_ISVTX) && i->uid != t->cred->fsuid &&
@@ -80,15 +82,32 @@ static long do_get(struct task *t, struct inode *i, uaddr_t uname, uaddr_t value
     mem_free(buf);
     return n;
 }
+// trusted.* exists only for those who may read it.
+static size_t drop_trusted(char *list, size_t n)
+{
+    size_t kept = 0;
+    for (size_t at = 0, len; at < n; at += len) {
+        len = strnlen(list + at, n - at) + 1;
+        if (has_prefix(list + at, "trusted."))
+            continue;
+        memmove(list + kept, list + at, MIN(len, n - at));
+        kept += len;
+    }
+    return MIN(kept, n);
+}
 static long do_list(struct task *t, struct inode *i, uaddr_t list, size_t size)
 {
     if (!i->ops->listxattr)
         return 0;
     size = MIN(size, (size_t)XATTR_LIST_MAX);
-    char *buf = mem_alloc(size ? size : 1);
+    char *buf = mem_alloc(XATTR_LIST_MAX);
     if (!buf)
         return -ENOMEM;
-    long n = i->ops->listxattr(i, buf, size);
+    long n = i->ops->listxattr(i, buf, XATTR_LIST_MAX);
+    if (n > 0 && !cred_capable(t->cred, 21))
+        n = (long)drop_trusted(buf, (size_t)n);
+    if (n > 0 && size && (size_t)n > size)
+        n = -ERANGE;
     if (n > 0 && size && copy_out(t->mm, list, buf, (size_t)n))
         n = -EFAULT;
     mem_free(buf);

@@ -59,7 +59,6 @@ int path_print_reachable(const struct path *p, const struct path *root, struct s
 void dentry_print(struct dentry *d, struct strbuf *out); // from the root of its file system
 
 // --- file.c ---
-void path_accessed(const struct path *p); // atime by the mount's flags
 extern const struct file_ops opath_file_ops; // nothing works
 void file_abort(struct file *f);             // a file whose open failed: no release
 // The mode of a new inode: set-group-ID rules and umask.

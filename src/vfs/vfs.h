@@ -313,6 +313,7 @@ MUST_CHECK int path_lookup_parent(const struct lookup_ctx *c, int dirfd, const c
 int path_print(const struct path *p, const struct path *root, struct strbuf *out);
 // As getcwd(2): -ENOENT when removed, "(unreachable)" in front when outside root.
 int path_print_cwd(const struct path *p, const struct path *root, struct strbuf *out);
+void path_accessed(const struct path *p); // atime by the mount's flags and relatime
 int inode_permission(struct inode *i, int mask /* 4 r 2 w 1 x */, const struct cred *c);
 
 // --- operations on paths (used by the system calls, by exec and by the boot code) ---
