@@ -325,6 +325,7 @@ void boot_main(void)
     const struct platform_ops *ops = platform_of(c);
     must(ops->init(&(struct platform_config){}), "platform");
     mm_use_platform(ops);
+    mm_set_total_memory(c->mem_total);
     boot_stage(c, "platform");
     must(confine_not_dumpable(), "dumpable");
     must(sched_init(&(struct sched_config){.nworkers = (int)c->ncpus, .poll = true}), "threads");
