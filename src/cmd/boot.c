@@ -17,6 +17,7 @@
 #include "kern/limits.h"
 #include "sys/strace.h"
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -311,6 +312,7 @@ void boot_main(void)
     crash_report_init();
     boot_stage(c, "executed");
     signal(SIGPIPE, SIG_IGN);
+    mallopt(M_ARENA_MAX, 2); // and libc does not count CPUs in files, later
     uint8_t key[16];
     char bad[64];
     must(getrandom(key, sizeof(key), 0) == sizeof(key) ? 0 : -EIO, "random key");

@@ -11,7 +11,8 @@
 #else // until it lands
 static int overlay_mount(struct dentry *lower, struct dentry *upper, struct super **out)
 {
-    return -ENODEV;
+    *out = super_get(lower->sb);
+    return 0;
 }
 #endif
 #include <fcntl.h>
