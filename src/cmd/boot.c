@@ -291,10 +291,13 @@ static void confine_sentry(const struct boot_config *c)
     boot_stage(c, "confined");
 }
 
+extern const struct platform_ops ptrace_ops __attribute__((weak)); // until it lands
 static const struct platform_ops *platform_of(const struct boot_config *c)
 {
-    if (strcmp(c->platform, "ptrace") == 0)
+    if (strcmp(c->platform, "ptrace") == 0 && &ptrace_ops)
         return &ptrace_ops;
+    if (strcmp(c->platform, "ptrace") == 0)
+        boot_fail(1, "--platform: ptrace is not built in");
     return &systrap_ops;
 }
 
