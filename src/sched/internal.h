@@ -66,6 +66,7 @@ struct worker {
     void *last_arg;
     uint64_t served_at;     // TSC of the last look at timers and descriptors
     uint64_t active_at;     // TSC when the last fiber left
+    uint64_t poll_ticks;    // how long to poll after that
     int id;
     unsigned long thread;   // pthread_t
     void *altstack;

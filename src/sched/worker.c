@@ -27,7 +27,8 @@
 
 constexpr int WORKERS_MAX = 64;
 // In TSC ticks, which are 0.25 to 0.5 ns on the machines we run on: how exact they are matters little.
-constexpr uint64_t POLL_TICKS = 150'000;  // ~50 us without activity before a worker sleeps
+constexpr uint64_t POLL_TICKS = 150'000;  // ~50 us without activity, at most, before it sleeps
+constexpr uint64_t POLL_TICKS_MIN = 20'000;
 constexpr uint64_t SERVE_TICKS = 60'000;  // ~20 us at most between looks at timers and descriptors
 constexpr uint64_t STUCK_TICKS = 30'000;  // ~10 us: a queue that does not move is helped
 constexpr int EVENTS_MAX = 32;
@@ -191,7 +192,8 @@ static struct fiber *worker_spin(struct worker *w)
         uint64_t now = __rdtsc();
         if ((f = steal(w)) || (f = steal_stuck(w, &stuck)))
             break;
-        if (now - w->active_at > POLL_TICKS || now - w->served_at > SERVE_TICKS || !poll_allowed(w))
+        if (now - w->active_at > w->poll_ticks || now - w->served_at > SERVE_TICKS ||
+            !poll_allowed(w))
             break;
     }
     WRITE_SHARED(w->polling, false);
@@ -248,6 +250,17 @@ static void events_serve(ktime_t deadline)
     }
 }
 
+// Polling pays when the next event comes soon. Sleeps that turn out short widen the time, long ones
+// narrow it: a guest that computes for milliseconds between calls does not cost a spin each time.
+static void poll_adapt(struct worker *w)
+{
+    uint64_t quiet = __rdtsc() - w->active_at;
+    if (quiet <= POLL_TICKS)
+        w->poll_ticks = MIN(w->poll_ticks * 2, POLL_TICKS);
+    else if (quiet > 4 * POLL_TICKS)
+        w->poll_ticks = MAX(w->poll_ticks / 2, POLL_TICKS_MIN);
+}
+
 static struct fiber *worker_sleep(struct worker *w)
 {
     __atomic_store_n(&w->asleep, true, __ATOMIC_RELAXED);
@@ -258,6 +271,7 @@ static struct fiber *worker_sleep(struct worker *w)
     if (!stay) {
         events_serve(cover_take(w));
         cover_drop(w);
+        poll_adapt(w);
         w->served_at = __rdtsc();
     }
     __atomic_store_n(&w->asleep, false, __ATOMIC_RELAXED);
@@ -288,7 +302,7 @@ static void worker_loop(struct worker *w)
         if (now - w->served_at > SERVE_TICKS)
             worker_serve(w);
         if (!(f = runq_pop(w)) && !(f = user_take(w)) && !(f = steal(w))) {
-            if (now - w->active_at < POLL_TICKS && READ_SHARED(w->nuser) && poll_allowed(w)) {
+            if (now - w->active_at < w->poll_ticks && READ_SHARED(w->nuser) && poll_allowed(w)) {
                 f = worker_spin(w);
             } else {
                 timer_serve();
@@ -406,7 +420,7 @@ int sched_init(const struct sched_config *cfg)
     threads_started = 0;
     for (int i = 0; i < n; i++) {
         struct worker *w = &workers[i];
-        *w = (struct worker){.id = i};
+        *w = (struct worker){.id = i, .poll_ticks = POLL_TICKS};
         list_init(&w->runq);
         list_init(&w->polled);
         list_init(&w->dozing);
