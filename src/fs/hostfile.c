@@ -21,8 +21,9 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <stdio.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 constexpr size_t BOUNCE_SMALL = 2048;
 constexpr size_t BOUNCE_MAX = 65536;
@@ -44,6 +45,7 @@ struct hostfile {
     int fd;                  // [C] owned
     bool is_reg;             // [C]
     bool pollable;           // [C] epoll took it; else always ready
+    bool append;             // [C] the description is O_APPEND
     bool nonblock;           // [C] the description is O_NONBLOCK already: plain calls do not block
     bool no_nowait_rd, no_nowait_wr; // [A] RWF_NOWAIT is not supported
     struct hostpoll hp;
@@ -193,6 +195,8 @@ static long write_chunk(struct hostfile *h, struct file *f, struct uio *u, int64
     long got = uio_copy_from(u, buf, n);
     if (got <= 0)
         return -EFAULT;
+    if (h->is_reg && (READ_SHARED(f->flags) & O_APPEND) && !h->append)
+        host_call(__NR_lseek, h->fd, 0, SEEK_END);
     long r = hostfile_move(h, true, buf, (size_t)got, host_offset(h, f, pos),
                            !(READ_SHARED(f->flags) & O_NONBLOCK));
     if (r < got) { // not all of it went
@@ -397,6 +401,7 @@ static const struct file_ops hostfile_reg_fops = {
     .llseek = hostfile_llseek,
     .fsync = hostfile_fsync,
     .own_open = true,
+    .own_position = true,
 };
 
 // Opened again, through /proc/self/fd/N or /dev/stdout: the same host description. What the
@@ -511,6 +516,7 @@ int hostfile_new(int hostfd, const struct cred *c, struct file **out)
     bool is_tty = S_ISCHR(s.st_mode) && host_call(__NR_ioctl, hostfd, TCGETS, &tio) == 0;
     h->no_nowait_rd = h->no_nowait_wr = is_tty; // terminals do not know RWF_NOWAIT
     h->nonblock = fl & O_NONBLOCK;
+    h->append = fl & O_APPEND;
     mutex_init(&h->rlock, RANK_PIPE);
     mutex_init(&h->wlock, RANK_PIPE);
     hostfile_start_poll(h, (int)fl & O_ACCMODE);

@@ -203,6 +203,8 @@ long file_read(struct file *f, struct uio *u, int64_t *pos)
         return -EISDIR;
     if (!f->ops->read)
         return -EINVAL;
+    if (f->ops->own_position && !pos)
+        return read_at(f, u, &f->pos);
     if (pos || !has_position(f)) {
         int64_t dummy = 0;
         return read_at(f, u, pos ? pos : &dummy);
@@ -284,6 +286,8 @@ long file_write_flags(struct file *f, struct uio *u, int64_t *pos, bool append, 
         return -EBADF;
     if (!f->ops->write)
         return -EINVAL;
+    if (f->ops->own_position && !pos)
+        return write_at(f, u, &f->pos, false, sync);
     if (pos || !has_position(f)) {
         int64_t dummy = 0;
         return write_at(f, u, pos ? pos : &dummy, append, sync);

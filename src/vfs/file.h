@@ -45,6 +45,8 @@ struct file_ops {
     void (*release)(struct file *f);             // last reference     default: nothing
     void (*fdinfo)(struct file *f, struct strbuf *out); // extra lines for /proc/PID/fdinfo
     bool stream;   // no position: lseek, pread, pwrite give ESPIPE
+    bool own_position; // the position is kept elsewhere: read and write get &f->pos as a mark for
+                       // "where you are", llseek answers; O_APPEND is the file's business
     bool nowait;   // read/write never block on disk: usable for RWF_NOWAIT
     // The VFS holds inode->lock across write, and under it places O_APPEND writes at i->size, keeps
     // RLIMIT_FSIZE and s_maxbytes, removes set-id bits and checks for overflow. For regular files
