@@ -6,15 +6,7 @@
 #include "abi/errno.h"
 #include "base/slab.h"
 #include "fs/gofer/gofer_fs.h"
-#if __has_include("fs/overlay/overlay.h")
 #include "fs/overlay/overlay.h"
-#else // until it lands
-static int overlay_mount(struct dentry *lower, struct dentry *upper, struct super **out)
-{
-    *out = super_get(lower->sb);
-    return 0;
-}
-#endif
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -45,7 +37,7 @@ static void make_root(const struct boot_config *c, struct gofer_client *gofer, s
         boot_fail(1, "root %s: %s", c->roots[0].path, strerror(-err));
     snprintf(options, sizeof(options), "mode=755,size=%llu", (unsigned long long)c->mem_total / 2);
     upper = tmpfs_new(c, options, b->cred);
-    err = overlay_mount(lower->root, upper->root, &sb);
+    err = overlay_mount(&(struct path){.dentry = lower->root}, 1, upper, &sb);
     if (err)
         boot_fail(1, "overlay over %s: %s", c->roots[0].path, strerror(-err));
     super_put(lower);
