@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// tmpfs file data. A file starts as an array of kernel pages (null: a hole). The first mmap moves it,
+// tmpfs file data. A file starts as a tree of kernel pages (missing: a hole). The first mmap moves it,
 // once and under the inode's lock, into a shared memory object, whose host file holds the data from
 // then on: there is always one copy of every byte. Everything here runs under inode.lock unless said
 // otherwise; guest memory is copied under it, which its rank allows.
 #include "abi/errno.h"
 #include "fs/tmpfs/internal.h"
 #include "host/raw.h"
+#include "sched/fiber.h"
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <string.h>
@@ -15,56 +16,39 @@
 
 SLAB_DEFINE(page_slab, struct tmpfs_page);
 constexpr size_t BOUNCE = 65536;
-constexpr uint64_t PAGES_MAX = 1ull << 36; // 256 TiB: keeps index arithmetic far from overflow
 #ifndef F_SEAL_FUTURE_WRITE
 #define F_SEAL_FUTURE_WRITE 0x10
 #endif
 
 // --- pages ------------------------------------------------------------------------------------------
-static int pages_reserve(struct tmpfs_inode *t, uint64_t n)
-{
-    if (n <= t->npage)
-        return 0;
-    if (n > PAGES_MAX)
-        return -EFBIG;
-    size_t want = MAX(n, MIN(t->npage * 2, n + 4096));
-    struct tmpfs_page **p = mem_realloc(t->page, want * sizeof(*p));
-    if (!p)
-        return -ENOSPC;
-    memset(p + t->npage, 0, (want - t->npage) * sizeof(*p));
-    t->page = p;
-    t->npage = want;
-    return 0;
-}
 // The page at index, made when it is a hole. -ENOSPC.
 static int page_make(struct tmpfs_inode *t, uint64_t index, struct tmpfs_page **out)
 {
-    int err = pages_reserve(t, index + 1);
+    *out = tmpfs_pages_get(&t->pages, index);
+    if (*out)
+        return 0;
+    int err = tmpfs_charge(t->quota, 1);
     if (err)
         return err;
-    if (!t->page[index]) {
-        if (tmpfs_charge(t->quota, 1))
-            return -ENOSPC;
-        t->page[index] = slab_alloc(&page_slab);
-        if (!t->page[index]) {
-            tmpfs_uncharge(t->quota, 1);
-            return -ENOSPC;
-        }
-        t->pages_held++;
-        t->inode.blocks += PAGE_SIZE / 512;
+    struct tmpfs_page *p = slab_alloc(&page_slab);
+    err = p ? tmpfs_pages_put(&t->pages, index, p) : -ENOSPC;
+    if (err) {
+        if (p)
+            slab_free(&page_slab, p);
+        tmpfs_uncharge(t->quota, 1);
+        return err == -ENOMEM ? -ENOSPC : err;
     }
-    *out = t->page[index];
+    t->pages_held++;
+    t->inode.blocks += PAGE_SIZE / 512;
+    *out = p;
     return 0;
 }
 static void pages_drop(struct tmpfs_inode *t, uint64_t from, uint64_t to)
 {
     uint64_t n = 0;
-    for (uint64_t i = from; i < MIN(to, (uint64_t)t->npage); i++) {
-        if (t->page[i]) {
-            slab_free(&page_slab, t->page[i]);
-            t->page[i] = nullptr;
-            n++;
-        }
+    for (uint64_t i = from; (i = tmpfs_pages_next(&t->pages, i)) < to; i++) {
+        slab_free(&page_slab, tmpfs_pages_take(&t->pages, i));
+        n++;
     }
     t->pages_held -= n;
     t->inode.blocks -= n * (PAGE_SIZE / 512);
@@ -72,9 +56,9 @@ static void pages_drop(struct tmpfs_inode *t, uint64_t from, uint64_t to)
 }
 static void page_zero_part(struct tmpfs_inode *t, uint64_t from, uint64_t to) // within one page
 {
-    uint64_t i = from / PAGE_SIZE;
-    if (i < t->npage && t->page[i])
-        memset(t->page[i]->b + from % PAGE_SIZE, 0, to - from);
+    struct tmpfs_page *p = tmpfs_pages_get(&t->pages, from / PAGE_SIZE);
+    if (p)
+        memset(p->b + from % PAGE_SIZE, 0, to - from);
 }
 // Zeroes [from, to): whole pages become holes.
 static void pages_zero(struct tmpfs_inode *t, uint64_t from, uint64_t to)
@@ -107,7 +91,7 @@ static void shm_account(struct tmpfs_inode *t)
         return;
     uint64_t now = (uint64_t)st.st_blocks * 512 / PAGE_SIZE;
     if (now > t->pages_held)
-        (void)!tmpfs_charge(t->quota, now - t->pages_held); // over the limit only by what was mapped
+        tmpfs_charge_force(t->quota, now - t->pages_held); // over the limit only by what was mapped
     else
         tmpfs_uncharge(t->quota, t->pages_held - now);
     t->pages_held = now;
@@ -120,11 +104,10 @@ static int move_to_shm(struct tmpfs_inode *t)
     if (err)
         return err;
     t->shm = shm;
-    for (uint64_t i = 0; i < t->npage && !err; i++) {
-        if (!t->page[i] || i * PAGE_SIZE >= t->inode.size)
-            continue;
+    uint64_t end = (t->inode.size + PAGE_SIZE - 1) / PAGE_SIZE;
+    for (uint64_t i = 0; !err && (i = tmpfs_pages_next(&t->pages, i)) < end; i++) {
         size_t n = MIN(t->inode.size - i * PAGE_SIZE, PAGE_SIZE);
-        long put = shm_io(t, t->page[i]->b, n, i * PAGE_SIZE, true);
+        long put = shm_io(t, tmpfs_pages_get(&t->pages, i)->b, n, i * PAGE_SIZE, true);
         err = put == (long)n ? 0 : put < 0 ? (int)put : -ENOSPC;
     }
     if (err) {
@@ -132,12 +115,8 @@ static int move_to_shm(struct tmpfs_inode *t)
         memobj_put(shm);
         return err;
     }
-    for (uint64_t i = 0; i < t->npage; i++) // the charge stays with the data
-        if (t->page[i])
-            slab_free(&page_slab, t->page[i]);
-    mem_free(t->page);
-    t->page = nullptr;
-    t->npage = 0;
+    for (uint64_t i = 0; (i = tmpfs_pages_next(&t->pages, i)) != UINT64_MAX; i++)
+        slab_free(&page_slab, tmpfs_pages_take(&t->pages, i)); // the charge stays with the data
     shm_account(t);
     return 0;
 }
@@ -221,7 +200,7 @@ static long read_pages(struct tmpfs_inode *t, struct uio *u, uint64_t pos, size_
     while (done < n) {
         uint64_t i = (pos + done) / PAGE_SIZE, off = (pos + done) % PAGE_SIZE;
         size_t part = MIN(n - done, PAGE_SIZE - off);
-        struct tmpfs_page *p = i < t->npage ? t->page[i] : nullptr;
+        struct tmpfs_page *p = tmpfs_pages_get(&t->pages, i);
         long put = p ? uio_copy_to(u, p->b + off, part) : uio_zero_to(u, part);
         if (put < 0)
             return done ? (long)done : put;
@@ -277,13 +256,13 @@ static long write_pages(struct tmpfs_inode *t, struct uio *u, uint64_t pos, size
     while (done < n) {
         uint64_t i = (pos + done) / PAGE_SIZE, off = (pos + done) % PAGE_SIZE;
         size_t part = MIN(n - done, PAGE_SIZE - off);
-        bool hole = i >= t->npage || !t->page[i];
+        bool hole = !tmpfs_pages_get(&t->pages, i);
         struct tmpfs_page *p;
         long got = page_make(t, i, &p);
         if (got == 0)
             got = uio_copy_from(u, p->b + off, part);
         if (got < 0) {
-            if (hole && i < t->npage && t->page[i])
+            if (hole)
                 pages_drop(t, i, i + 1);
             return done ? (long)done : got;
         }
@@ -293,13 +272,31 @@ static long write_pages(struct tmpfs_inode *t, struct uio *u, uint64_t pos, size
     }
     return (long)done;
 }
+static uint64_t shm_hole_pages(struct tmpfs_inode *t, uint64_t from, uint64_t to);
+// How many of n bytes at pos the mount still has room for.
+static size_t shm_room(struct tmpfs_inode *t, uint64_t pos, size_t n)
+{
+    uint64_t free = tmpfs_free_pages(t->quota);
+    if (free > n / PAGE_SIZE + 1)
+        return n;
+    while (n && shm_hole_pages(t, pos, pos + n) > free) {
+        uint64_t last = PAGE_ALIGN_DOWN(pos + n - 1);
+        n = last > pos ? last - pos : 0;
+    }
+    return n;
+}
 static long write_shm(struct tmpfs_inode *t, struct uio *u, uint64_t pos, size_t n)
 {
     uint8_t *buf = mem_alloc(MIN(n, BOUNCE));
     size_t done = 0;
     long err = buf ? 0 : -ENOMEM;
     while (!err && done < n) {
-        long got = uio_copy_from(u, buf, MIN(n - done, BOUNCE));
+        size_t part = shm_room(t, pos + done, MIN(n - done, BOUNCE));
+        if (!part) {
+            err = -ENOSPC;
+            break;
+        }
+        long got = uio_copy_from(u, buf, part);
         if (got <= 0) {
             err = got;
             break;
@@ -310,11 +307,11 @@ static long write_shm(struct tmpfs_inode *t, struct uio *u, uint64_t pos, size_t
             break;
         }
         done += (size_t)put;
+        shm_account(t);
         if (put < got)
             break;
     }
     mem_free(buf);
-    shm_account(t);
     return done ? (long)done : err;
 }
 // The VFS holds inode.lock and has settled position and limits (file_ops.lock_writes).
@@ -348,7 +345,7 @@ int tmpfs_truncate(struct tmpfs_inode *t, uint64_t size)
     uint64_t old = t->inode.size;
     if ((size < old && (t->seals & F_SEAL_SHRINK)) || (size > old && (t->seals & F_SEAL_GROW)))
         return -EPERM;
-    if (size / PAGE_SIZE >= PAGES_MAX)
+    if (size / PAGE_SIZE >= TMPFS_PAGES_MAX)
         return -EFBIG;
     if (t->shm) {
         long err = host_call(__NR_ftruncate, shmobj_rdwr_fd(t->shm), size);
@@ -356,7 +353,7 @@ int tmpfs_truncate(struct tmpfs_inode *t, uint64_t size)
             return (int)err;
         shm_account(t);
     } else if (size < old) {
-        pages_zero(t, size, PAGE_ALIGN_UP(old));
+        pages_zero(t, size, TMPFS_PAGES_MAX * PAGE_SIZE); // what KEEP_SIZE made as well
     }
     WRITE_SHARED(t->inode.size, size);
     return 0;
@@ -373,24 +370,52 @@ static int file_setattr(struct inode *i, const struct iattr *a)
 }
 void tmpfs_data_free(struct tmpfs_inode *t)
 {
-    for (uint64_t i = 0; i < t->npage; i++)
-        if (t->page[i])
-            slab_free(&page_slab, t->page[i]);
-    mem_free(t->page);
+    for (uint64_t i = 0; (i = tmpfs_pages_next(&t->pages, i)) != UINT64_MAX; i++)
+        slab_free(&page_slab, tmpfs_pages_take(&t->pages, i));
     if (t->shm)
         memobj_put(t->shm);
     tmpfs_uncharge(t->quota, t->pages_held);
 }
 
+// All of it or nothing: pages that this call made go again when the mount is full.
 static int fallocate_pages(struct tmpfs_inode *t, uint64_t off, uint64_t end)
 {
-    for (uint64_t i = off / PAGE_SIZE; i < (end + PAGE_SIZE - 1) / PAGE_SIZE; i++) {
+    uint64_t first = off / PAGE_SIZE, last = (end + PAGE_SIZE - 1) / PAGE_SIZE;
+    uint64_t before = t->pages.count, need = last - first, made = 0;
+    for (uint64_t i = first; (i = tmpfs_pages_next(&t->pages, i)) < last; i++)
+        need--;
+    if (need > tmpfs_free_pages(t->quota))
+        return -ENOSPC;
+    int err = 0;
+    for (uint64_t i = first; i < last && !err; i++) {
         struct tmpfs_page *p;
-        int err = page_make(t, i, &p);
-        if (err)
-            return err;
+        err = page_make(t, i, &p);
+        if (!err && (++made & 1023) == 0 && fiber_current())
+            fiber_yield(); // only i->lock is held, a mutex
     }
-    return 0;
+    // Without bookkeeping of which pages were new, only a region that was all hole is undone.
+    if (err && before + made == t->pages.count)
+        pages_drop(t, first, first + made);
+    return err;
+}
+// Pages of [from, to) that the host file does not have yet.
+static uint64_t shm_hole_pages(struct tmpfs_inode *t, uint64_t from, uint64_t to)
+{
+    int fd = shmobj_rdwr_fd(t->shm);
+    uint64_t need = 0, pos = PAGE_ALIGN_DOWN(from);
+    to = PAGE_ALIGN_UP(to);
+    while (pos < to) {
+        long data = host_call(__NR_lseek, fd, pos, SEEK_DATA);
+        uint64_t hole_end = data < 0 ? to : MIN((uint64_t)data, to);
+        need += (hole_end - pos) / PAGE_SIZE;
+        if (hole_end >= to)
+            break;
+        long next = host_call(__NR_lseek, fd, hole_end, SEEK_HOLE);
+        if (next <= (long)hole_end)
+            break;
+        pos = PAGE_ALIGN_UP((uint64_t)next);
+    }
+    return need;
 }
 static int file_fallocate(struct file *f, int mode, int64_t off, int64_t len)
 {
@@ -404,10 +429,12 @@ static int file_fallocate(struct file *f, int mode, int64_t off, int64_t len)
     bool grows = !(mode & FALLOC_FL_KEEP_SIZE) && to > t->inode.size;
     if ((punch && (t->seals & F_SEAL_WRITE)) || (grows && (t->seals & F_SEAL_GROW)))
         err = -EPERM;
+    else if (t->shm && !punch && shm_hole_pages(t, from, to) > tmpfs_free_pages(t->quota))
+        err = -ENOSPC;
     else if (t->shm)
         err = (int)host_call(__NR_fallocate, shmobj_rdwr_fd(t->shm), mode, off, len);
     else if (punch)
-        pages_zero(t, from, MIN(to, PAGE_ALIGN_UP(t->inode.size)));
+        pages_zero(t, from, MIN(to, TMPFS_PAGES_MAX * PAGE_SIZE));
     else
         err = fallocate_pages(t, from, to);
     if (t->shm)
@@ -427,13 +454,16 @@ static int64_t seek_hole_data(struct tmpfs_inode *t, int64_t off, bool data)
         return -ENXIO;
     if (t->shm)
         return host_call(__NR_lseek, shmobj_rdwr_fd(t->shm), off, data ? SEEK_DATA : SEEK_HOLE);
-    for (; at < size; at = PAGE_ALIGN_DOWN(at) + PAGE_SIZE) {
-        uint64_t i = at / PAGE_SIZE;
-        bool is_data = i < t->npage && t->page[i];
-        if (is_data == data)
-            return (int64_t)at;
+    uint64_t i = at / PAGE_SIZE;
+    if (data) {
+        i = tmpfs_pages_next(&t->pages, i);
+        if (i >= (size + PAGE_SIZE - 1) / PAGE_SIZE)
+            return -ENXIO;
+    } else {
+        while (tmpfs_pages_get(&t->pages, i))
+            i++;
     }
-    return data ? -ENXIO : (int64_t)size;
+    return (int64_t)MIN(MAX(at, i * PAGE_SIZE), size);
 }
 static int64_t file_llseek_(struct file *f, int64_t off, int whence)
 {

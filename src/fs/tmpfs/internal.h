@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// tmpfs internals. Directories are a hash table and a list in cookie order; file data is an array of
+// tmpfs internals. Directories are a hash table and a list in cookie order; file data is a tree of
 // kernel pages until the file is first mapped, then a shared memory object, for good.
 #pragma once
 #include "base/slab.h"
@@ -21,6 +21,12 @@ struct tmpfs_super {
 struct tmpfs_page {
     uint8_t b[PAGE_SIZE];
 };
+struct tmpfs_pages { // index -> page, pages.c
+    void *root;      // owned; a page itself when height is 0
+    unsigned height;
+    uint64_t count;
+};
+constexpr uint64_t TMPFS_PAGES_MAX = 1ull << 36; // 256 TiB
 struct tmpfs_dirent {
     struct hnode hnode;
     struct list link;
@@ -45,10 +51,9 @@ struct tmpfs_inode {
     // symbolic links [C]
     char *target;
     // regular files: [inode.lock]
-    struct tmpfs_page **page;    // owned; null entries are holes
-    size_t npage;                // length of the array
+    struct tmpfs_pages pages;    // what is not there is a hole
     uint64_t pages_held;         // pages charged
-    struct memobj *shm;          // owned; once set, the data is there and page is null
+    struct memobj *shm;          // owned; once set, the data is there and pages is empty
     struct memobj obj;           // what mappings refer to; live while obj.ref > 0
     bool obj_shared_write;       // somebody mapped it shared and writable
     uint32_t seals;              // F_SEAL_*
@@ -71,7 +76,14 @@ MUST_CHECK struct tmpfs_inode *tmpfs_inode_new(struct super *sb, struct inode *d
                                                const struct cred *c);
 void tmpfs_release(struct inode *i);
 MUST_CHECK int tmpfs_charge(struct tmpfs_quota *q, uint64_t pages); // -ENOSPC
+void tmpfs_charge_force(struct tmpfs_quota *q, uint64_t pages); // what cannot be refused any more
 void tmpfs_uncharge(struct tmpfs_quota *q, uint64_t pages);
+uint64_t tmpfs_free_pages(struct tmpfs_quota *q);
+// pages.c: inode.lock is held
+struct tmpfs_page *tmpfs_pages_get(const struct tmpfs_pages *t, uint64_t index);
+MUST_CHECK int tmpfs_pages_put(struct tmpfs_pages *t, uint64_t index, struct tmpfs_page *page);
+struct tmpfs_page *tmpfs_pages_take(struct tmpfs_pages *t, uint64_t index); // out of the tree
+uint64_t tmpfs_pages_next(const struct tmpfs_pages *t, uint64_t index); // first >= index, ~0: none
 // data.c: inode.lock is held
 int tmpfs_truncate(struct tmpfs_inode *t, uint64_t size);
 void tmpfs_data_free(struct tmpfs_inode *t);

@@ -26,20 +26,54 @@ static void quota_put(struct tmpfs_quota *q)
     if (ref_put(&q->ref))
         slab_free(&quota_slab, q);
 }
+// All mounts together, and files that belong to none, hold at most what the machine has: a mount
+// without limit must not take the Sentry down.
+static uint64_t total_pages; // [A]
+static bool total_add(uint64_t pages)
+{
+    uint64_t limit = machine.mem_total / PAGE_SIZE;
+    uint64_t now = __atomic_add_fetch(&total_pages, pages, __ATOMIC_RELAXED);
+    if (!limit || now <= limit)
+        return true;
+    __atomic_sub_fetch(&total_pages, pages, __ATOMIC_RELAXED);
+    return false;
+}
 int tmpfs_charge(struct tmpfs_quota *q, uint64_t pages)
 {
+    if (!total_add(pages))
+        return -ENOSPC;
     spin_lock(&q->lock);
     bool fits = !q->max_pages || pages <= q->max_pages - MIN(q->pages, q->max_pages);
     if (fits)
         q->pages += pages;
     spin_unlock(&q->lock);
+    if (!fits)
+        __atomic_sub_fetch(&total_pages, pages, __ATOMIC_RELAXED);
     return fits ? 0 : -ENOSPC;
+}
+void tmpfs_charge_force(struct tmpfs_quota *q, uint64_t pages)
+{
+    __atomic_add_fetch(&total_pages, pages, __ATOMIC_RELAXED);
+    spin_lock(&q->lock);
+    q->pages += pages;
+    spin_unlock(&q->lock);
 }
 void tmpfs_uncharge(struct tmpfs_quota *q, uint64_t pages)
 {
+    __atomic_sub_fetch(&total_pages, pages, __ATOMIC_RELAXED);
     spin_lock(&q->lock);
-    q->pages -= MIN(pages, q->pages);
+    CHECK(pages <= q->pages);
+    q->pages -= pages;
     spin_unlock(&q->lock);
+}
+uint64_t tmpfs_free_pages(struct tmpfs_quota *q)
+{
+    uint64_t limit = machine.mem_total / PAGE_SIZE, total = READ_SHARED(total_pages);
+    uint64_t all = !limit ? UINT64_MAX : limit > total ? limit - total : 0;
+    spin_lock(&q->lock);
+    uint64_t n = !q->max_pages ? UINT64_MAX : q->max_pages > q->pages ? q->max_pages - q->pages : 0;
+    spin_unlock(&q->lock);
+    return MIN(n, all);
 }
 
 // --- inodes -----------------------------------------------------------------------------------------------
@@ -295,7 +329,7 @@ static struct mutex memfd_lock = {.rank = RANK_RENAME, .waiters = LIST_INIT(memf
 static struct super *memfd_super_get(void)
 {
     mutex_lock(&memfd_lock);
-    if (!memfd_super && tmpfs_mount(&tmpfs_type, "tmpfs", "size=0,nr_inodes=0", nullptr, &memfd_super))
+    if (!memfd_super && tmpfs_mount(&tmpfs_type, "tmpfs", "size=100%,nr_inodes=0", nullptr, &memfd_super))
         memfd_super = nullptr;
     mutex_unlock(&memfd_lock);
     return memfd_super;
