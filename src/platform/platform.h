@@ -46,7 +46,7 @@ struct pfutex { // a private futex call done in the host's queue by the context'
     int64_t timeout_ns;
 };
 struct platform_config {
-    int uid, gid;          // host ids the stubs run under (as seen in the Sentry's namespace)
+    int uid, gid;          // ids the stubs run under, in the Sentry's namespace; 0: the Sentry's own
     uint64_t stub_base;    // 0: chosen at random
 };
 

@@ -168,4 +168,20 @@ stub_futex_abort:
     mov $-4, %rax
     ret
 
+// For the ptrace platform: calls and a compare-exchange that it injects, and where its tracees stop
+// when a signal is let through to see its frame.
+    .globl stub_traced_call, stub_traced_cmpxchg, stub_trap
+    .balign 16
+stub_traced_call:
+    syscall
+    int3
+    .balign 16
+stub_traced_cmpxchg:
+    lock cmpxchg %edx, (%rdi)
+    int3
+    .balign 16
+stub_trap:
+    int3
+    ud2
+
     .section .note.GNU-stack, "", @progbits

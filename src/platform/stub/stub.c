@@ -25,6 +25,7 @@ HIDDEN [[noreturn]] void stub_exit_final(struct stub_ucontext *uc);
 HIDDEN [[noreturn]] void stub_exit_fast(struct stub_ucontext *uc, struct slot *s);
 HIDDEN [[noreturn]] void stub_enter(struct slot *s, uintptr_t sp, void (*fn)(struct slot *));
 HIDDEN void stub_exit_thread(void);
+HIDDEN [[noreturn]] void stub_trap(void);
 HIDDEN void stub_exit_interrupted(void);
 HIDDEN long stub_clone_fork(uintptr_t sp);
 HIDDEN long stub_clone_thread(struct slot *s, uintptr_t sp);
@@ -370,6 +371,8 @@ void stub_child(void)
         if (fa->unmap[i].len &&
             call6(__NR_munmap, fa->unmap[i].start, fa->unmap[i].len, 0, 0, 0, 0) < 0)
             goto fail;
+    if (fa->traced)
+        stub_trap();
     uintptr_t slots = (uintptr_t)stub_slots;
     uint64_t len = (uint64_t)SLOT_SIZE * SLOT_COUNT;
     int fds[2];

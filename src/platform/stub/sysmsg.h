@@ -156,7 +156,7 @@ static_assert(offsetof(struct slot, ctl_fd) == 128 && offsetof(struct slot, sign
 struct fork_args {
     uint32_t ctl_fd, bell_fd;    // the child's; the doorbell comes with its slots' descriptor
     uint32_t old_ctl, old_bell;  // the parent's, to be closed (~0: none, and the doorbell is there)
-    uint32_t nunmap, pad;        // zygote only
+    uint32_t nunmap, traced;     // zygote only
     struct {
         uint64_t start, len;
     } unmap[STUB_UNMAP_MAX];

@@ -1,36 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Start of the platform, single-threaded and before lockdown: chooses addresses, learns the layout
-// of signal frames, and forks the master zygote: a process with the stub, its filter, its limits
-// and nothing else. It never runs guest code; every new address space is forked from it by its own
-// stub thread, and one is always kept ready.
+// Start of the platform, single-threaded and before lockdown, and the making of fresh address spaces:
+// each is forked from the master zygote by that process's own stub thread, and one is always kept
+// ready.
 #include "abi/errno.h"
 #include "base/log.h"
 #include "host/raw.h"
-#include "host/seccomp.h"
 #include "platform/systrap/systrap.h"
-#include "stub_syms.h"
-#include <fcntl.h>
-#include <linux/capability.h>
 #include <signal.h>
-#include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/rseq.h>
 #include <sys/wait.h>
-#include <ucontext.h>
+#include <time.h>
 
-#ifndef __NR_mseal
-#define __NR_mseal 462
-#endif
-constexpr uint64_t STUB_LOW = 0x7f0000000000, STUB_HIGH = 0x7ff000000000;
-constexpr uint64_t USER_TOP = 0x7ffffffff000;
-constexpr size_t FILTER_MAX = 1024;
-constexpr int VDSO_PARTS = 4;
-extern const uint8_t stub_blob[STUB_SIZE];
-
-struct st_global st;
 static struct {
     struct mutex lock;
     struct st_aspace *as;      // [C] the master zygote
@@ -38,322 +19,18 @@ static struct {
     struct st_aspace *next;    // [lock] being born; null: none
     struct st_context *next_ctx;
 } zyg;
-struct part {
-    uint64_t start, end;
-};
-struct plan { // what the zygote is to do, made before the fork
-    const struct platform_config *cfg;
-    struct part vdso[VDSO_PARTS]; // vvar and vDSO mappings, ascending
-    int nvdso;
-    uint64_t vdso_base;           // of the code, within them
-    int sock;
-    struct st_aspace *as;
-    struct sock_filter filter[FILTER_MAX];
-    size_t nfilter;
-};
 
-// --- what this host looks like --------------------------------------------------------------------
-static void learn_frame(int sig, siginfo_t *si, void *ucontext)
+static int zygote_born(const struct zygote_report *report)
 {
-    const ucontext_t *uc = ucontext;
-    const uint8_t *fp = (const uint8_t *)uc->uc_mcontext.fpregs;
-    uint32_t magic, mask;
-    memcpy(&magic, fp + 464, 4);
-    if (magic != 0x46505853)
-        return;
-    memcpy(&st.fp_ext, fp + 468, 4);
-    memcpy(&st.fp_features, fp + 472, 8);
-    memcpy(&st.fp_xstate, fp + 480, 4);
-    memcpy(&mask, fp + 28, 4);
-    st.mxcsr_mask = mask ? mask : 0xffbf;
-}
-
-static int learn_fp(void)
-{
-    struct sigaction sa = {.sa_sigaction = learn_frame, .sa_flags = SA_SIGINFO}, old;
-    if (sigaction(SIGUSR2, &sa, &old) || raise(SIGUSR2) || sigaction(SIGUSR2, &old, nullptr))
-        return -EINVAL;
-    if (st.fp_xstate < 576 || st.fp_ext != st.fp_xstate + 4 || st.fp_ext > 4096) {
-        log_error("systrap: FP state of %u bytes in signal frames is not supported", st.fp_ext);
-        return -ENOTSUP;
-    }
-    st.boot_fp = (SLOT_SIZE - st.fp_ext) & ~63u;
-    st.boot_uc = (st.boot_fp - 512) & ~63u;
-    return 0;
-}
-
-static bool parse_hex(const char **p, uint64_t *v)
-{
-    const char *s = *p;
-    *v = 0;
-    for (; (*s >= '0' && *s <= '9') || (*s >= 'a' && *s <= 'f'); s++)
-        *v = *v << 4 | (uint64_t)(*s <= '9' ? *s - '0' : *s - 'a' + 10);
-    bool ok = s != *p;
-    *p = s;
-    return ok;
-}
-
-static void vdso_line(struct plan *plan, const char *line)
-{
-    struct part part;
-    bool code = strstr(line, "[vdso]");
-    if ((!code && !strstr(line, "[vvar")) || plan->nvdso == VDSO_PARTS)
-        return;
-    if (!parse_hex(&line, &part.start) || *line++ != '-' || !parse_hex(&line, &part.end))
-        return;
-    if (code)
-        plan->vdso_base = part.start;
-    plan->vdso[plan->nvdso++] = part;
-}
-
-// The vDSO and its data, from /proc/self/maps. Without /proc guests have no vDSO.
-static void find_vdso(struct plan *plan)
-{
-    char buf[4096], line[256];
-    size_t len = 0;
-    int fd = (int)host_call(__NR_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
-    for (long n; fd >= 0 && (n = host_call(__NR_read, fd, buf, sizeof(buf))) > 0;) {
-        for (long i = 0; i < n; i++) {
-            if (buf[i] == '\n') {
-                line[len] = 0;
-                vdso_line(plan, line);
-                len = 0;
-            } else if (len < sizeof(line) - 1) {
-                line[len++] = buf[i];
-            }
-        }
-    }
-    if (fd >= 0)
-        host_call(__NR_close, fd);
-    bool ok = plan->vdso_base != 0;
-    for (int i = 1; i < plan->nvdso; i++)
-        ok = ok && plan->vdso[i].start == plan->vdso[i - 1].end;
-    if (ok && plan->vdso[plan->nvdso - 1].end - plan->vdso[0].start <= STUB_VDSO_MAX)
-        return;
-    log_warn("systrap: no usable vDSO found, guests do without");
-    plan->nvdso = 0;
-    plan->vdso_base = 0;
-}
-
-// A place that is free in us, and so in the zygote.
-static int choose_base(uint64_t wish)
-{
-    for (int i = 0; i < 100; i++) {
-        uint64_t r;
-        if (host_call(__NR_getrandom, &r, sizeof(r), 0) != sizeof(r))
-            return -EIO;
-        uint64_t base = wish ? wish : STUB_LOW + PAGE_ALIGN_DOWN(r % (STUB_HIGH - STUB_LOW));
-        long p = host_call(__NR_mmap, base, STUB_SPAN, PROT_NONE,
-                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
-        if (p != (long)base)
-            continue;
-        host_call(__NR_munmap, base, STUB_SPAN);
-        st.base = base;
-        st.slots = base + STUB_SLOTS_OFF;
-        return 0;
-    }
-    return -ENOMEM;
-}
-
-// --- in the zygote ---------------------------------------------------------------------------------
-// Where it went wrong goes to the Sentry through the slot.
-[[noreturn]] static void zygote_fail(struct plan *plan, int step, long err)
-{
-    struct slot *s = (struct slot *)plan->as->slots;
-    s->ret = (uint64_t)step << 32 | (uint32_t)err;
-    for (;;)
-        host_call(__NR_exit_group, 1);
-}
-#define STEP(plan, n, call)                  \
-    do {                                     \
-        long step_r = (call);                \
-        if (step_r < 0 && step_r >= -4095)   \
-            zygote_fail((plan), (n), step_r); \
-    } while (0)
-
-static void zygote_identity(struct plan *plan)
-{
-    struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
-    struct __user_cap_data_struct d[2] = {};
-    if (plan->cfg->gid != (int)host_call(__NR_getegid)) {
-        STEP(plan, 10, host_call(__NR_setgroups, 0, 0));
-        STEP(plan, 11, host_call(__NR_setresgid, plan->cfg->gid, plan->cfg->gid, plan->cfg->gid));
-    }
-    if (plan->cfg->uid != (int)host_call(__NR_geteuid))
-        STEP(plan, 12, host_call(__NR_setresuid, plan->cfg->uid, plan->cfg->uid, plan->cfg->uid));
-    STEP(plan, 13, host_call(__NR_capset, &h, d));
-    STEP(plan, 14, host_call(__NR_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
-    // process_vm_readv by the Sentry needs it; changing ids has cleared it.
-    STEP(plan, 15, host_call(__NR_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0));
-    host_call(__NR_prctl, PR_SET_NAME, "nacre-stub", 0, 0, 0);
-    host_call(__NR_setsid);
-}
-
-static void zygote_limits(struct plan *plan)
-{
-    static const struct {
-        int what;
-        uint64_t n;
-    } limits[] = {{RLIMIT_NOFILE, 64},  {RLIMIT_MEMLOCK, 0},     {RLIMIT_MSGQUEUE, 0},
-                  {RLIMIT_RTPRIO, 0},   {RLIMIT_SIGPENDING, 64}, {RLIMIT_CORE, 1}};
-    for (size_t i = 0; i < ARRAY_LEN(limits); i++) {
-        struct rlimit64 r = {limits[i].n, limits[i].n}, now;
-        if (!host_call(__NR_prlimit64, 0, limits[i].what, 0, &now) && now.rlim_max < r.rlim_max)
-            r.rlim_cur = r.rlim_max = now.rlim_max;
-        STEP(plan, 20 + (int)i, host_call(__NR_prlimit64, 0, limits[i].what, &r, 0));
-    }
-}
-
-// What the C library registered with the kernel for this thread.
-static void zygote_forget_libc(struct plan *plan)
-{
-    constexpr int unregister = 1;
-    constexpr uint32_t sig = 0x53053053;
-    if (__rseq_size) {
-        char *rseq = (char *)__builtin_thread_pointer() + __rseq_offset;
-        long err = host_call(__NR_rseq, rseq, 32, unregister, sig);
-        for (size_t len = 64; err && len <= 1024; len += 32)
-            err = host_call(__NR_rseq, rseq, len, unregister, sig);
-        STEP(plan, 30, err);
-    }
-    STEP(plan, 31, host_call(__NR_set_robust_list, 0, 24));
-    host_call(__NR_set_tid_address, 0);
-    stack_t none = {.ss_flags = SS_DISABLE};
-    host_call(__NR_sigaltstack, &none, 0);
-}
-
-static void zygote_signals(struct plan *plan)
-{
-    struct {
-        uint64_t handler, flags, restorer, mask;
-    } sa = {};
-    constexpr uint64_t restorer = 0x04000000;
-    static const int ours[] = {SIGSYS, SIGSEGV, SIGBUS, SIGFPE, SIGTRAP, SIGILL, STUB_SIGNAL};
-    static const int fatal[] = {SIGPIPE, SIGCHLD, SIGKILL, SIGSTOP};
-    // A terminal's signals to the process group are for the Sentry.
-    for (int sig = 1; sig <= 64; sig++) {
-        sa.handler = (uint64_t)(uintptr_t)SIG_IGN;
-        for (size_t i = 0; i < ARRAY_LEN(fatal); i++)
-            if (sig == fatal[i])
-                sa.handler = (uint64_t)(uintptr_t)SIG_DFL;
-        host_call(__NR_rt_sigaction, sig, &sa, 0, 8);
-    }
-    for (size_t i = 0; i < ARRAY_LEN(ours); i++) {
-        sa.handler = st.base + OFF_stub_signal;
-        sa.restorer = st.base + OFF_stub_restorer;
-        sa.flags = SA_SIGINFO | SA_ONSTACK | restorer;
-        if (ours[i] != STUB_SIGNAL)
-            sa.flags |= SA_NODEFER;
-        STEP(plan, 40, host_call(__NR_rt_sigaction, ours[i], &sa, 0, 8));
-    }
-    sa.mask = 0;
-    host_call(__NR_rt_sigprocmask, SIG_SETMASK, &sa.mask, 0, 8);
-}
-
-// Away from where it lies in the Sentry, whose layout is no guest's business. Where the host has
-// sealed it, it stays if it is out of the guest's way.
-static struct part zygote_vdso(struct plan *plan)
-{
-    struct part p = {};
-    if (!plan->nvdso)
-        return p;
-    uint64_t start = plan->vdso[0].start, end = plan->vdso[plan->nvdso - 1].end;
-    uint64_t to = st.base + STUB_VDSO_OFF;
-    for (int i = 0; i < plan->nvdso; i++) {
-        uint64_t at = plan->vdso[i].start, len = plan->vdso[i].end - at;
-        long r = host_call(__NR_mremap, at, len, len, MREMAP_MAYMOVE | MREMAP_FIXED,
-                           to + (at - start));
-        if (r == (long)(to + (at - start)))
-            continue;
-        if (i > 0)
-            zygote_fail(plan, 50, r);
-        p = start >= STUB_LOW ? (struct part){start, end} : (struct part){};
-        to = 0;
-        break;
-    }
-    if (to)
-        p = (struct part){to, to + (end - start)};
-    struct slot *s = (struct slot *)plan->as->slots;
-    s->fs_base = p.start; // for zygote_born
-    s->gs_base = p.end;
-    return p;
-}
-
-static void zygote_map(struct plan *plan)
-{
-    constexpr int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
-    uint64_t fork = st.base + STUB_FORK_OFF, text = PAGE_ALIGN_UP(STUB_SIZE);
-    STEP(plan, 60, host_call(__NR_mmap, st.base, text, PROT_READ | PROT_WRITE, flags, -1, 0));
-    STEP(plan, 61, host_call(__NR_mmap, fork, STUB_FORK_SIZE, PROT_READ | PROT_WRITE, flags, -1, 0));
-    memcpy((void *)st.base, stub_blob, STUB_SIZE);
-    STEP(plan, 62, host_call(__NR_mprotect, st.base, text, PROT_READ | PROT_EXEC));
-    host_call(__NR_mseal, st.base, text, 0); // where the host has it
-    struct part keep[3] = {{st.base, st.base + text}, {fork, fork + STUB_FORK_SIZE}},
-                vdso = zygote_vdso(plan);
-    keep[2] = vdso.end ? vdso : (struct part){USER_TOP, USER_TOP};
-    for (int i = 2; i > 0 && keep[i].start < keep[i - 1].start; i--) {
-        struct part t = keep[i];
-        keep[i] = keep[i - 1];
-        keep[i - 1] = t;
-    }
-    struct fork_args *fa = (struct fork_args *)fork;
-    fa->ctl_fd = STUB_CTL_FD(0);
-    fa->bell_fd = STUB_BELL_FD(0);
-    fa->old_ctl = fa->old_bell = ~0u;
-    uint64_t at = 0;
-    for (int i = 0; i < 3; i++) {
-        fa->unmap[fa->nunmap].start = at;
-        fa->unmap[fa->nunmap++].len = keep[i].start - at;
-        at = keep[i].end;
-    }
-    fa->unmap[fa->nunmap].start = at;
-    fa->unmap[fa->nunmap++].len = at < USER_TOP ? USER_TOP - at : 0;
-}
-
-// Exactly two, at the numbers of parity 0.
-static void zygote_fds(struct plan *plan)
-{
-    int ctl = (int)host_call(__NR_fcntl, plan->sock, F_DUPFD_CLOEXEC, 4);
-    int bell = (int)host_call(__NR_fcntl, plan->as->bell, F_DUPFD_CLOEXEC, 4);
-    STEP(plan, 70, ctl);
-    STEP(plan, 71, bell);
-    STEP(plan, 72, host_call(__NR_dup3, ctl, STUB_CTL_FD(0), O_CLOEXEC));
-    STEP(plan, 73, host_call(__NR_dup3, bell, STUB_BELL_FD(0), O_CLOEXEC));
-    host_call(__NR_close, STUB_CTL_FD(1));
-    STEP(plan, 74, host_call(__NR_close_range, STUB_BELL_FD(0) + 1, ~0u, 0));
-}
-
-[[noreturn]] static void zygote_main(struct plan *plan)
-{
-    zygote_forget_libc(plan);
-    zygote_identity(plan);
-    zygote_limits(plan);
-    zygote_fds(plan);
-    zygote_map(plan);
-    zygote_signals(plan);
-    STEP(plan, 80, seccomp_install(plan->filter, plan->nfilter, 0));
-    // No host call from here on but by the stub.
-    uint64_t sp = st.base + STUB_FORK_OFF + STUB_FORK_SIZE - 64;
-    __asm__ volatile("mov %0, %%rsp\n\txor %%ebp, %%ebp\n\tcall *%1\n\tud2"
-                     :
-                     : "r"(sp), "r"(st.base + OFF_stub_child)
-                     : "memory");
-    __builtin_unreachable();
-}
-
-// --- in the Sentry ---------------------------------------------------------------------------------
-static int zygote_born(struct plan *plan)
-{
-    struct slot *s = (struct slot *)plan->as->slots;
+    struct slot *s = zyg.ctx->slot;
     for (int i = 0; i < 50000; i++) { // 5 s
-        if (__atomic_load_n(&s->state, __ATOMIC_ACQUIRE) == SLOT_EVENT ||
-            __atomic_load_n(&s->state, __ATOMIC_ACQUIRE) == SLOT_SLEEP)
+        uint32_t state = __atomic_load_n(&s->state, __ATOMIC_ACQUIRE);
+        if (state == SLOT_EVENT || state == SLOT_SLEEP)
             break;
         siginfo_t si = {};
-        host_call(__NR_waitid, P_PID, plan->as->pid, &si, WNOHANG | WNOWAIT | WEXITED | __WALL, 0);
+        host_call(__NR_waitid, P_PID, zyg.as->pid, &si, WNOHANG | WNOWAIT | WEXITED | __WALL, 0);
         if (si.si_pid) {
-            log_error("systrap: the first stub process failed at step %u: error %d (status %d/%d)",
-                      (unsigned)(s->ret >> 32), (int)(uint32_t)s->ret, si.si_code, si.si_status);
+            zygote_log_failure(report);
             return -EIO;
         }
         struct timespec ts = {0, 100000};
@@ -361,11 +38,8 @@ static int zygote_born(struct plan *plan)
     }
     if (READ_SHARED(s->event) != STUB_EV_BORN)
         return -EIO;
-    st.vdso_start = READ_SHARED(s->fs_base);
-    st.vdso_end = READ_SHARED(s->gs_base);
-    if (st.vdso_start)
-        st.vdso = st.vdso_start + (plan->vdso_base - plan->vdso[0].start);
-    int err = st_claim_check(plan->as);
+    zygote_adopt(report);
+    int err = st_claim_check(zyg.as);
     if (err == -EPERM)
         log_error("systrap: the host does not let us read our own stubs' memory "
                   "(process_vm_readv); see kernel.yama.ptrace_scope");
@@ -437,52 +111,45 @@ int st_spawn(struct aspace **as, struct pcontext **ctx)
     return err;
 }
 
+// The stub's fork of us, in which the zygote writes its report.
+static int zygote_start(const struct platform_config *cfg)
+{
+    struct zygote_plan plan = {.cfg = cfg};
+    int sock, memfd;
+    int err = st_aspace_alloc(0, &zyg.as, &sock, &memfd);
+    if (!err)
+        err = st_context_alloc(zyg.as, &zyg.ctx);
+    if (!err)
+        err = st_send_fd(zyg.as, memfd);
+    if (err)
+        return err;
+    plan.sock = sock;
+    plan.bell = zyg.as->bell;
+    plan.report = (struct zygote_report *)((uint8_t *)zyg.ctx->slot + SLOT_DATA_OFF);
+    st_frame_prepare(zyg.ctx, nullptr);
+    __atomic_store_n(&zyg.ctx->slot->state, SLOT_STUB, __ATOMIC_RELEASE);
+    long pid = host_call(__NR_clone, SIGCHLD, 0, 0, 0, 0);
+    if (pid == 0)
+        zygote_become(&plan);
+    host_call(__NR_close, sock);
+    host_call(__NR_close, memfd);
+    err = pid < 0 ? (int)pid : st_claim(zyg.as, pid);
+    if (!err)
+        err = zygote_born(plan.report);
+    zyg.ctx->tid = (int)pid;
+    return err;
+}
+
 int st_init(const struct platform_config *cfg)
 {
-    static struct plan plan; // large
-    int sock, memfd, err;
     if (!(getauxval(AT_HWCAP2) & 2)) {
         log_error("systrap needs the FSGSBASE instructions (Linux 5.9 or later on a CPU of 2012 or "
                   "later, without nofsgsbase)");
         return -ENOTSUP;
     }
-    st.self = (int)host_call(__NR_getpid);
-    st.task_size = STUB_LOW;
-    plan = (struct plan){.cfg = cfg};
-    err = learn_fp();
-    if (!err)
-        err = choose_base(cfg->stub_base);
-    if (err)
-        return err;
-    find_vdso(&plan);
-    int n = st_filter_build(st.base, st.base + STUB_SIZE, plan.filter, FILTER_MAX);
-    if (n < 0)
-        return n;
-    plan.nfilter = (size_t)n;
-    err = st_aspace_alloc(0, &plan.as, &sock, &memfd);
-    if (err)
-        return err;
-    plan.sock = sock;
     mutex_init(&zyg.lock, RANK_PLATFORM);
-    zyg.as = plan.as;
-    err = st_context_alloc(plan.as, &zyg.ctx);
+    int err = zygote_prepare(cfg);
     if (!err)
-        err = st_send_fd(plan.as, memfd);
-    if (err)
-        return err;
-    st_frame_prepare(zyg.ctx, nullptr);
-    __atomic_store_n(&zyg.ctx->slot->state, SLOT_STUB, __ATOMIC_RELEASE);
-    long pid = host_call(__NR_clone, SIGCHLD, 0, 0, 0, 0);
-    if (pid == 0)
-        zygote_main(&plan);
-    host_call(__NR_close, sock);
-    host_call(__NR_close, memfd);
-    err = pid < 0 ? (int)pid : st_claim(plan.as, pid);
-    if (!err)
-        err = zygote_born(&plan);
-    if (!err) {
-        zyg.ctx->tid = (int)pid;
-        err = spare_start();
-    }
-    return err;
+        err = zygote_start(cfg);
+    return err ? err : spare_start();
 }

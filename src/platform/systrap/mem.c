@@ -7,25 +7,12 @@
 #include "platform/systrap/systrap.h"
 #include <linux/futex.h>
 #include <sys/mman.h>
-#include <sys/uio.h>
-
-static bool range_ok(uint64_t addr, uint64_t len)
-{
-    return len > 0 && len <= st.task_size && addr <= st.task_size - len &&
-           (addr | len) % PAGE_SIZE == 0;
-}
-
-// The result of a host call as the stub reports it: kept clear of the kernel's private codes.
-static long result(int64_t r)
-{
-    return r < -133 ? -EINVAL : r;
-}
 
 // One host call; its result, -ESRCH when the stub is gone.
 static long call(struct pcontext *ctx, struct stub_work w)
 {
     int err = st_work(st_ctx(ctx), &w, 1, false);
-    return err ? err : result(w.ret);
+    return err ? err : stub_result(w.ret);
 }
 
 // What must come back is `want`; anything else that is not an error is a lie.
@@ -44,7 +31,7 @@ int st_map(struct pcontext *ctx, uint64_t addr, uint64_t len, int prot, int flag
            uint64_t off)
 {
     struct st_aspace *as = st_as(ctx->as);
-    if (!range_ok(addr, len))
+    if (!guest_range_ok(addr, len))
         return -EINVAL;
     struct stub_work w = {.op = WORK_CALL,
                           .nr = __NR_mmap,
@@ -64,12 +51,12 @@ int st_map(struct pcontext *ctx, uint64_t addr, uint64_t len, int prot, int flag
         st_kill(as, "the stub did not map a descriptor");
         return -ESRCH;
     }
-    return list[1].ret < 0 ? (int)result(list[1].ret) : 0;
+    return list[1].ret < 0 ? (int)stub_result(list[1].ret) : 0;
 }
 
 int st_unmap(struct pcontext *ctx, uint64_t addr, uint64_t len)
 {
-    if (!range_ok(addr, len))
+    if (!guest_range_ok(addr, len))
         return -EINVAL;
     return call_expect(ctx, (struct stub_work){.op = WORK_CALL, .nr = __NR_munmap, .a = {addr, len}},
                        0);
@@ -77,7 +64,7 @@ int st_unmap(struct pcontext *ctx, uint64_t addr, uint64_t len)
 
 int st_protect(struct pcontext *ctx, uint64_t addr, uint64_t len, int prot)
 {
-    if (!range_ok(addr, len))
+    if (!guest_range_ok(addr, len))
         return -EINVAL;
     return call_expect(ctx,
                        (struct stub_work){.op = WORK_CALL,
@@ -89,7 +76,7 @@ int st_protect(struct pcontext *ctx, uint64_t addr, uint64_t len, int prot)
 int st_remap(struct pcontext *ctx, uint64_t old, uint64_t old_len, uint64_t new_addr,
              uint64_t new_len)
 {
-    if (!range_ok(old, old_len) || !range_ok(new_addr, new_len))
+    if (!guest_range_ok(old, old_len) || !guest_range_ok(new_addr, new_len))
         return -EINVAL;
     uint64_t flags = new_addr == old ? 0 : MREMAP_MAYMOVE | MREMAP_FIXED;
     return call_expect(ctx,
@@ -101,7 +88,7 @@ int st_remap(struct pcontext *ctx, uint64_t old, uint64_t old_len, uint64_t new_
 
 int st_advise(struct pcontext *ctx, uint64_t addr, uint64_t len, int advice)
 {
-    if (!range_ok(addr, len))
+    if (!guest_range_ok(addr, len))
         return -EINVAL;
     return call_expect(ctx,
                        (struct stub_work){.op = WORK_CALL,
@@ -132,46 +119,23 @@ long st_futex(struct pcontext *ctx, const struct pfutex *f)
             return err;
         // An interrupt that was meant for something earlier may end the wait; timeouts are absolute.
         if (w.ret != -EINTR || intr)
-            return result(w.ret);
+            return stub_result(w.ret);
     }
-}
-
-static long copy(long nr, struct st_aspace *as, void *buf, uint64_t addr, size_t n)
-{
-    if (n == 0)
-        return 0;
-    struct iovec l = {buf, n}, r = {(void *)addr, n};
-    long ret = host_call(nr, as->pid, &l, 1, &r, 1, 0);
-    if (ret == 0 || ret == -ENOMEM)
-        return -EFAULT;
-    return ret;
-}
-
-// Guest memory, and the vDSO for reading. Short at its end.
-static size_t clamp(uint64_t addr, size_t n, bool write)
-{
-    uint64_t end = st.task_size;
-    if (!write && addr >= st.vdso && addr < st.vdso_end)
-        end = st.vdso_end;
-    return addr >= end ? 0 : MIN(n, end - addr);
 }
 
 long st_read_mem(struct aspace *as, void *dst, uaddr_t src, size_t n)
 {
-    size_t m = clamp(src.v, n, false);
-    return n && !m ? -EFAULT : copy(__NR_process_vm_readv, st_as(as), dst, src.v, m);
+    return guest_read(st_as(as)->pid, dst, src, n);
 }
-
 long st_write_mem(struct aspace *as, uaddr_t dst, const void *src, size_t n)
 {
-    size_t m = clamp(dst.v, n, true);
-    return n && !m ? -EFAULT : copy(__NR_process_vm_writev, st_as(as), (void *)src, dst.v, m);
+    return guest_write(st_as(as)->pid, dst, src, n);
 }
 
 int st_cmpxchg32(struct pcontext *ctx, uaddr_t addr, uint32_t expect, uint32_t desired,
                  uint32_t *old)
 {
-    if (addr.v % 4 || clamp(addr.v, 4, true) < 4)
+    if (addr.v % 4 || addr.v >= st.task_size)
         return -EFAULT;
     struct stub_work w = {.op = WORK_CMPXCHG, .a = {addr.v, expect, desired}};
     int err = st_work(st_ctx(ctx), &w, 1, false);

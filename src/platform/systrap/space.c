@@ -17,7 +17,6 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 
 SLAB_DEFINE(aspace_slab, struct st_aspace);
@@ -96,9 +95,7 @@ int st_claim(struct st_aspace *as, int64_t claimed)
 int st_claim_check(struct st_aspace *as)
 {
     uint64_t got = 0;
-    struct iovec here = {&got, sizeof(got)};
-    struct iovec there = {(void *)(st_slot_va(0) + offsetof(struct slot, nonce)), sizeof(got)};
-    long n = host_call(__NR_process_vm_readv, as->pid, &here, 1, &there, 1, 0);
+    long n = stub_read(as->pid, &got, st_slot_va(0) + offsetof(struct slot, nonce), sizeof(got));
     if (n == sizeof(got) && got == as->nonce)
         return 0;
     spin_lock(&pid_lock);

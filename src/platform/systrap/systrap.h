@@ -10,24 +10,10 @@
 // space.c (order: space list, then ctx_lock).
 #pragma once
 #include "base/list.h"
-#include "platform/platform.h"
-#include "platform/stub/sysmsg.h"
+#include "platform/internal.h"
 #include "sched/fiber.h"
 #include "sched/mutex.h"
 #include "sched/timer.h"
-
-struct st_global { // [C] after init
-    uint64_t base;                 // of the stub's region
-    uint64_t slots;                // base + STUB_SLOTS_OFF
-    uint64_t task_size;
-    uint64_t vdso, vdso_start, vdso_end;
-    uint32_t fp_xstate, fp_ext;    // bytes of the XSAVE area, and with the closing magic
-    uint64_t fp_features;
-    uint32_t mxcsr_mask;
-    uint32_t boot_uc, boot_fp;     // offsets in a slot of the frame that we prepare
-    int self;                      // our pid
-};
-extern struct st_global st;
 
 struct st_aspace {
     struct aspace base;
@@ -86,15 +72,6 @@ static inline bool st_dead(struct st_aspace *as)
 {
     return __atomic_load_n(&as->dead, __ATOMIC_ACQUIRE);
 }
-static inline uint64_t st_slot_va(uint32_t index)
-{
-    return st.slots + (uint64_t)index * SLOT_SIZE;
-}
-
-// filter.c: table A of doc/security.md for a stub whose text is [start, end).
-struct sock_filter;
-MUST_CHECK int st_filter_build(uint64_t start, uint64_t end, struct sock_filter *out, size_t cap);
-
 // boot.c
 int st_init(const struct platform_config *cfg);
 int st_spawn(struct aspace **as, struct pcontext **ctx);   // a fresh space, from the zygote

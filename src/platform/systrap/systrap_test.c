@@ -108,7 +108,7 @@ TEST(systrap_filter_table)
                                  __NR_mprotect, __NR_mremap, __NR_madvise, __NR_clone, __NR_recvmsg,
                                  __NR_close, __NR_write, __NR_clock_gettime, __NR_sigaltstack,
                                  __NR_restart_syscall, __NR_sched_yield, __NR_exit};
-    prog_len = st_filter_build(IP, IP + 0x1000, prog, ARRAY_LEN(prog));
+    prog_len = stub_filter_build(IP, IP + 0x1000, prog, ARRAY_LEN(prog));
     assert_true(prog_len > 0);
     for (size_t i = 0; i < ARRAY_LEN(calls); i++) {
         uint32_t v = verdict(&calls[i], IP + 2, AUDIT_ARCH_X86_64);

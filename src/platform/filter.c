@@ -7,7 +7,7 @@
 // call, with any values that the rows let through.
 #include "host/raw.h"
 #include "host/seccomp.h"
-#include "platform/systrap/systrap.h"
+#include "platform/internal.h"
 #include <linux/futex.h>
 #include <sched.h>
 #include <signal.h>
@@ -66,7 +66,7 @@ static_assert(STUB_CLONE_FORK == (CLONE_PARENT | SIGCHLD));
 static_assert(STUB_CLONE_THREAD == (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND |
                                     CLONE_THREAD | CLONE_SYSVSEM));
 
-int st_filter_build(uint64_t start, uint64_t end, struct sock_filter *out, size_t cap)
+int stub_filter_build(uint64_t start, uint64_t end, struct sock_filter *out, size_t cap)
 {
     const struct seccomp_policy p = {.rules = rules,
                                      .n = ARRAY_LEN(rules),
