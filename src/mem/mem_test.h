@@ -114,9 +114,12 @@ static int fake_remap(struct pcontext *c, uint64_t old, uint64_t old_len, uint64
                       uint64_t new_len)
 {
     struct fake_as *a = fake(c);
-    CHECK(old_len && new_len >= old_len && to != old && to + new_len <= FAKE_SIZE);
+    CHECK(old_len && new_len >= old_len && to + new_len <= FAKE_SIZE);
     if (fake_fails())
         return -ENOMEM;
+    if (to == old)
+        for (uint64_t i = old_len; i < new_len; i += PAGE_SIZE)
+            CHECK(!a->page[(old + i) / PAGE_SIZE].used);
     uint64_t n = old_len / PAGE_SIZE, m = new_len / PAGE_SIZE;
     struct fake_page *tmp = calloc(m, sizeof(*tmp));
     for (uint64_t i = 0; i < m; i++) {
@@ -130,8 +133,9 @@ static int fake_remap(struct pcontext *c, uint64_t old, uint64_t old_len, uint64
     }
     memset(&a->page[old / PAGE_SIZE], 0, n * sizeof(*tmp));
     memcpy(&a->page[to / PAGE_SIZE], tmp, m * sizeof(*tmp));
-    memset(a->mem + to, 0, new_len);
-    memcpy(a->mem + to, a->mem + old, old_len);
+    uint64_t keep = to == old ? old_len : 0;
+    memset(a->mem + to + keep, 0, new_len - keep);
+    memcpy(a->mem + to, a->mem + old, old_len - keep);
     free(tmp);
     return 0;
 }

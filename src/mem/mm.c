@@ -24,6 +24,11 @@ const struct platform_ops *mm_platform(void)
     return platform;
 }
 
+void mm_use_file_ops(const struct mm_file_ops *ops)
+{
+    vma_use_file_ops(ops);
+}
+
 void mm_set_total_memory(uint64_t bytes)
 {
     total_pages = bytes >> PAGE_SHIFT;
@@ -37,6 +42,18 @@ void mm_set_rss_source(int (*fn)(int host_pid, uint64_t *resident, uint64_t *sha
 bool mm_rss(const struct mm *mm, uint64_t *resident, uint64_t *shared)
 {
     return rss_source && rss_source(mm_ops(mm)->host_pid(mm->as), resident, shared) == 0;
+}
+
+NO_LOCK_ANALYSIS void mm_unlock(struct mm *mm)
+{
+    struct vma *dead = mm->dead;
+    mm->dead = nullptr;
+    mutex_unlock(&mm->lock);
+    while (dead) {
+        struct vma *next = dead->next;
+        vma_free(dead);
+        dead = next;
+    }
 }
 
 static struct mm *mm_alloc(void)
@@ -281,7 +298,8 @@ void mm_clear_range(struct mm *mm, uint64_t start, uint64_t end, struct vma_pool
         struct vma *next = v->next;
         mm_account(mm, v, false);
         vma_remove(mm->vmas, v);
-        vma_free(v);
+        v->next = mm->dead;
+        mm->dead = v;
         v = next;
     }
 }

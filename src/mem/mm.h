@@ -22,6 +22,7 @@ struct mm {
     struct aspace *as;          // [C] owned
     struct mutex lock;
     struct vma_tree *vmas;      // [lock] owned
+    struct vma *dead;           // [lock] removed, to be freed without the lock
     uint64_t mmap_base;         // [C after exec] top of the mmap area (grows down)
     uint64_t brk_start, brk;    // [lock]
     uint64_t start_code, end_code, start_data, end_data, start_stack;
@@ -48,9 +49,16 @@ struct mm_exe_ops {
     void (*get)(void *exe_file);
     void (*put)(void *exe_file);
 };
+// The same for the files that are mapped (mmap_args.file), and their names in maps.
+struct mm_file_ops {
+    void (*get)(void *file);
+    void (*put)(void *file);
+    void (*print)(void *file, struct strbuf *out);
+};
 // Start-up, before the first mm_new.
 void mm_use_platform(const struct platform_ops *ops);
 const struct platform_ops *mm_platform(void);
+void mm_use_file_ops(const struct mm_file_ops *ops);
 void mm_set_total_memory(uint64_t bytes); // what overcommit is measured against
 // Resident and shared pages of a host process (asked of the supervisor); without it statm and
 // smaps give upper bounds.
@@ -67,6 +75,7 @@ struct mmap_args {
     uint64_t addr, len, off;
     int prot, flags;            // guest's, already checked for unknown bits
     struct memobj *obj;         // null: anonymous. A reference is taken if needed.
+    void *file;                 // struct file of obj, or null (shm); a reference is taken
     bool may_write, may_exec;   // of the file: may a later mprotect add these
     struct mm_limits lim;
 };

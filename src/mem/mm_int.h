@@ -41,6 +41,8 @@ static inline bool splits_at(const struct vma_tree *t, uint64_t addr)
     struct vma *v = vma_find(t, addr);
     return v && v->start < addr;
 }
+// Unlocks and frees what was removed: the last reference to a file or object may take other locks.
+void mm_unlock(struct mm *mm) RELEASES(mm->lock);
 void mm_account(struct mm *mm, const struct vma *v, bool add);
 void mm_insert(struct mm *mm, struct vma *v); // accounts, inserts, merges
 // Removes what lies in [start, end) from the tree; takes up to two nodes.

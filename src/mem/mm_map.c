@@ -76,7 +76,7 @@ int mm_find_gap(struct mm *mm, uint64_t len, uint64_t align, uint64_t *addr)
         return -ENOMEM;
     mutex_lock(&mm->lock);
     bool ok = search(mm, total, addr);
-    mutex_unlock(&mm->lock);
+    mm_unlock(mm);
     if (!ok)
         return -ENOMEM;
     if (align > PAGE_SIZE)
@@ -184,10 +184,14 @@ static long map_locked(struct mm *mm, struct pcontext *ctx, const struct mmap_ar
     v->flags = flags;
     v->obj = obj ? memobj_get(obj) : nullptr;
     v->hostfd = hostfd;
-    v->off = obj ? a->off : 0;
+    v->off = obj ? a->off : addr;
+    if (obj && a->file) {
+        v->file = a->file;
+        vma_file_ops()->get(v->file);
+    }
     err = mm_host_map(mm, ctx, v, v->start, v->end);
     if (err) {
-        vma_free(v);
+        vma_free(v); // the caller holds obj and file
         if (err == -ENOMEM && (a->flags & MAP_FIXED))
             lost_range(mm, ctx, addr, addr + len);
     } else {
@@ -219,7 +223,9 @@ long mm_mmap(struct mm *mm, struct pcontext *ctx, const struct mmap_args *a)
         return -ENOMEM;
     if (a->off & (PAGE_SIZE - 1))
         return -EINVAL;
-    if (ckd_add(&end, a->off, len) || end > INT64_MAX)
+    if (len > mm->task_size)
+        return -ENOMEM;
+    if (a->obj && (ckd_add(&end, a->off, len) || end > INT64_MAX))
         return -EOVERFLOW;
     bool shared = (a->flags & MAP_TYPE) != MAP_PRIVATE;
     struct mmap_args args = *a;
@@ -228,14 +234,19 @@ long mm_mmap(struct mm *mm, struct pcontext *ctx, const struct mmap_args *a)
     struct memobj *obj = a->obj ? memobj_get(a->obj) : nullptr;
     int hostfd = -1, err = 0;
     if (!obj && shared) {
-        if (len > mm->task_size || !mm_overcommit_ok(len >> PAGE_SHIFT))
+        if (!mm_overcommit_ok(len >> PAGE_SHIFT))
             return -ENOMEM;
         err = shmobj_new(len, "/dev/zero", &obj);
+        args.file = nullptr;
         args.off = 0;
         args.may_write = args.may_exec = true;
     }
     if (!err && obj)
         err = obj->ops->hostfd(obj, shared, shared && args.may_write, &hostfd);
+    if (err == -EPERM && shared && args.may_write && !(args.prot & PROT_WRITE)) {
+        args.may_write = false; // sealed: may be looked at
+        err = obj->ops->hostfd(obj, shared, false, &hostfd);
+    }
     if (err) {
         memobj_put(obj);
         return err;
@@ -243,7 +254,7 @@ long mm_mmap(struct mm *mm, struct pcontext *ctx, const struct mmap_args *a)
     mutex_lock(&mm->lock);
     args.flags |= mm->def_flags & VMA_LOCKED && !(mm->def_flags & VMA_LOCKONFAULT) ? MAP_POPULATE : 0;
     long ret = map_locked(mm, ctx, &args, len, obj, hostfd);
-    mutex_unlock(&mm->lock);
+    mm_unlock(mm);
     memobj_put(obj);
     if (ret >= 0 && (args.flags & (MAP_POPULATE | MAP_LOCKED)) && !(args.flags & MAP_NONBLOCK))
         populate(mm, ctx, (uint64_t)ret, len, args.prot, shared);
@@ -277,7 +288,7 @@ int mm_munmap(struct mm *mm, struct pcontext *ctx, uint64_t addr, uint64_t len)
         return -EINVAL;
     mutex_lock(&mm->lock);
     int err = mm_unmap_locked(mm, ctx, addr, addr + len);
-    mutex_unlock(&mm->lock);
+    mm_unlock(mm);
     return err;
 }
 
@@ -300,7 +311,7 @@ static int brk_grow(struct mm *mm, struct pcontext *ctx, uint64_t from, uint64_t
     if (err)
         return err;
     struct vma *v = vma_pool_take(&pool);
-    v->start = from;
+    v->start = v->off = from;
     v->end = to;
     v->prot = PROT_READ | PROT_WRITE;
     v->flags = mm->def_flags | VMA_ACCOUNT | VMA_MAYWRITE | VMA_MAYEXEC;
@@ -331,7 +342,7 @@ uint64_t mm_brk(struct mm *mm, struct pcontext *ctx, uint64_t brk, const struct 
     if (!err)
         mm->brk = now = brk;
 out:
-    mutex_unlock(&mm->lock);
+    mm_unlock(mm);
     return now;
 }
 
@@ -346,7 +357,7 @@ int mm_map_stack(struct mm *mm, struct pcontext *ctx, uint64_t top, uint64_t siz
     if (err)
         return err;
     struct vma *v = vma_pool_take(&pool);
-    v->start = top - size;
+    v->start = v->off = top - size;
     v->end = top;
     v->prot = prot;
     v->flags = VMA_GROWSDOWN | VMA_ACCOUNT | VMA_MAYWRITE | VMA_MAYEXEC;
@@ -361,7 +372,7 @@ int mm_map_stack(struct mm *mm, struct pcontext *ctx, uint64_t top, uint64_t siz
         mm_insert(mm, v);
         if (reserve > size) {
             struct vma *r = vma_pool_take(&pool);
-            r->start = top - reserve;
+            r->start = r->off = top - reserve;
             r->end = top - size;
             r->prot = prot;
             r->flags = VMA_RESERVE | VMA_MAYWRITE | VMA_MAYEXEC;
@@ -369,7 +380,7 @@ int mm_map_stack(struct mm *mm, struct pcontext *ctx, uint64_t top, uint64_t siz
             mm->reserve_end = r->end;
         }
     }
-    mutex_unlock(&mm->lock);
+    mm_unlock(mm);
     vma_pool_drain(&pool);
     return err;
 }
@@ -406,7 +417,7 @@ void mm_note_stack(struct mm *mm, uint64_t sp)
         if (r && vma_hidden(r) && r->start <= sp && r->next && has_reserve(mm, r->next))
             take_reserve(mm, r->next, PAGE_ALIGN_DOWN(sp));
     }
-    mutex_unlock(&mm->lock);
+    mm_unlock(mm);
 }
 
 // 0 when [addr, v->start) has become part of v.
@@ -473,6 +484,6 @@ bool mm_handle_fault(struct mm *mm, struct pcontext *ctx, uint64_t addr, uint64_
         else
             again = e == 0;
     }
-    mutex_unlock(&mm->lock);
+    mm_unlock(mm);
     return again;
 }

@@ -1,7 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// mremap(2). Growing in place maps more of the same behind the old end (the host may have the range
-// in several pieces, so its own mremap could refuse); moving is the host's mremap, which moves pages
-// and not bytes.
+// mremap(2). Growing and moving are the host's mremap, which moves pages and not bytes.
 #include "mem/mm_int.h"
 #include "abi/errno.h"
 #include <stdckdint.h>
@@ -53,7 +51,10 @@ static int grow_in_place(const struct remap *r, struct vma *v)
 {
     struct mm *mm = r->mm;
     uint64_t from = r->old + r->old_len, to = r->old + r->new_len;
-    int err = mm_host_map(mm, r->ctx, v, from, to);
+    // The host's mremap keeps its area one piece; where it has several, more of the same will do.
+    int err = mm_ops(mm)->remap(r->ctx, r->old, r->old_len, r->old, r->new_len);
+    if (err == -EFAULT)
+        err = mm_host_map(mm, r->ctx, v, from, to);
     if (err)
         return err;
     mm_account(mm, v, false);
@@ -105,8 +106,7 @@ static long move_to(const struct remap *r, struct vma *v, uint64_t to)
         return err;
     struct vma *n = vma_pool_take(&pool);
     vma_copy_kind(n, v);
-    if (n->obj)
-        n->off += r->old - v->start;
+    n->off += r->old - v->start;
     n->start = to;
     n->end = to + r->new_len;
     err = host_move(r, v, to);
@@ -207,7 +207,7 @@ long mm_mremap(struct mm *mm, struct pcontext *ctx, uint64_t old, uint64_t old_l
     mutex_lock(&mm->lock);
     mm->lim = *lim;
     long ret = remap_locked(&r);
-    mutex_unlock(&mm->lock);
+    mm_unlock(mm);
     return ret;
 }
 
@@ -227,6 +227,9 @@ long mm_remap_file_pages(struct mm *mm, struct pcontext *ctx, uint64_t addr, uin
     struct vma *v = vma_find_visible(mm->vmas, addr);
     if (v && v->start <= addr && (v->flags & VMA_SHARED)) {
         a.obj = memobj_get(v->obj);
+        a.file = v->file;
+        if (a.file)
+            vma_file_ops()->get(a.file);
         a.prot = v->prot;
         a.may_write = v->flags & VMA_MAYWRITE;
         a.may_exec = v->flags & VMA_MAYEXEC;
@@ -239,8 +242,10 @@ long mm_remap_file_pages(struct mm *mm, struct pcontext *ctx, uint64_t addr, uin
         }
     }
     bool ok = a.obj && v->end >= end;
-    mutex_unlock(&mm->lock);
+    mm_unlock(mm);
     long ret = ok ? mm_mmap(mm, ctx, &a) : -EINVAL;
     memobj_put(a.obj);
+    if (a.file)
+        vma_file_ops()->put(a.file);
     return ret < 0 ? ret : 0;
 }

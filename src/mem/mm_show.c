@@ -6,40 +6,59 @@
 
 constexpr size_t NAME_COLUMN = 72;
 
-static void show_name(const struct mm *mm, const struct vma *v, struct strbuf *path,
+struct bounds { // what gives VMAs their names, copied under the lock
+    uint64_t brk_start, brk, stack;
+};
+
+// As seq_path: a newline in a name must not look like the end of the line.
+static void put_path(struct strbuf *out, const struct strbuf *path)
+{
+    strbuf_char(out, ' ');
+    for (size_t i = 0; i < path->len; i++)
+        if (path->p[i] == '\n')
+            strbuf_str(out, "\\012");
+        else
+            strbuf_char(out, path->p[i]);
+}
+
+static void show_name(const struct bounds *b, const struct vma *v, const struct strbuf *path,
                       struct strbuf *out, size_t line)
 {
-    const char *name = nullptr;
-    if (v->obj && path->len)
-        name = path->p;
-    else if (v->special)
-        name = v->special;
-    else if (!v->obj && v->start < mm->brk && v->end > mm->brk_start)
-        name = "[heap]";
-    else if (!v->obj && v->start <= mm->start_stack && v->end >= mm->start_stack && mm->start_stack)
-        name = "[stack]";
-    if (v->name || name)
+    const char *name = v->special;
+    if (!v->obj && !name) {
+        if (v->start < b->brk && v->end > b->brk_start)
+            name = "[heap]";
+        else if (b->stack && v->start <= b->stack && v->end >= b->stack)
+            name = "[stack]";
+    }
+    if (v->name || name || path->len)
         while (out->len - line < NAME_COLUMN && !out->bad)
             strbuf_char(out, ' ');
     if (v->name)
         strbuf_fmt(out, v->obj ? " [anon_shmem:%s]" : " [anon:%s]", v->name->s);
+    else if (path->len)
+        put_path(out, path);
     else if (name)
         strbuf_fmt(out, " %s", name);
     strbuf_char(out, '\n');
 }
 
-static void show_line(const struct mm *mm, const struct vma *v, struct strbuf *out)
+static void show_line(const struct bounds *b, const struct vma *v, struct strbuf *out)
 {
     uint64_t dev = 0, ino = 0;
     struct strbuf path = {};
     size_t line = out->len;
     if (v->obj)
         v->obj->ops->describe(v->obj, &dev, &ino, &path);
+    if (v->file && vma_file_ops()->print) {
+        strbuf_reset(&path);
+        vma_file_ops()->print(v->file, &path);
+    }
     strbuf_fmt(out, "%08lx-%08lx %c%c%c%c %08lx %02x:%02x %lu ", v->start, v->end,
                v->prot & PROT_READ ? 'r' : '-', v->prot & PROT_WRITE ? 'w' : '-',
-               v->prot & PROT_EXEC ? 'x' : '-', v->flags & VMA_SHARED ? 's' : 'p', v->off,
-               major(dev), minor(dev), ino);
-    show_name(mm, v, &path, out, line);
+               v->prot & PROT_EXEC ? 'x' : '-', v->flags & VMA_SHARED ? 's' : 'p',
+               v->obj ? v->off : 0, major(dev), minor(dev), ino);
+    show_name(b, v, &path, out, line);
     strbuf_free(&path);
 }
 
@@ -92,15 +111,51 @@ static void show_smap(const struct vma *v, struct strbuf *out)
     strbuf_char(out, '\n');
 }
 
-void mm_show_maps(struct mm *mm, struct strbuf *out, bool smaps)
+// Copies of up to n VMAs from `from` on, linked by next; names and paths are looked up without the
+// lock, since they belong to layers whose locks come first.
+static struct vma *copy_batch(struct mm *mm, uint64_t from, int n, struct bounds *b, int *err)
 {
+    struct vma *first = nullptr, **tail = &first;
     mutex_lock(&mm->lock);
-    for (struct vma *v = vma_find_visible(mm->vmas, 0); v; v = vma_next_visible(v)) {
-        show_line(mm, v, out);
-        if (smaps)
-            show_smap(v, out);
+    *b = (struct bounds){mm->brk_start, mm->brk, mm->start_stack};
+    struct vma *v = vma_find_visible(mm->vmas, from);
+    for (; v && n > 0; v = vma_next_visible(v), n--) {
+        struct vma_pool p = {};
+        *err = vma_pool_fill(&p, 1);
+        if (*err)
+            break;
+        struct vma *c = vma_pool_take(&p);
+        vma_copy_kind(c, v);
+        c->start = v->start;
+        c->end = v->end;
+        *tail = c;
+        tail = &c->next;
     }
     mutex_unlock(&mm->lock);
+    return first;
+}
+
+void mm_show_maps(struct mm *mm, struct strbuf *out, bool smaps)
+{
+    uint64_t from = 0;
+    struct bounds b;
+    int err = 0;
+    for (;;) {
+        struct vma *v = copy_batch(mm, from, 64, &b, &err);
+        if (!v)
+            break;
+        while (v) {
+            struct vma *next = v->next;
+            from = v->end;
+            show_line(&b, v, out);
+            if (smaps)
+                show_smap(v, out);
+            vma_free(v);
+            v = next;
+        }
+    }
+    if (err)
+        out->bad = true;
 }
 
 void mm_statm(struct mm *mm, uint64_t pages[7])

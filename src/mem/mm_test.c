@@ -92,7 +92,7 @@ static long model_mmap(const struct mmap_args *a, uint64_t n)
     f |= (!shared || a->may_write ? VMA_MAYWRITE : 0) | (!a->obj || a->may_exec ? VMA_MAYEXEC : 0);
     for (uint64_t i = 0; i < n; i++)
         m.p[(uint64_t)at + i] = (struct mpage){true, (uint8_t)a->prot, f, a->obj,
-                                               a->obj ? a->off + i * PAGE_SIZE : 0};
+                                               i * PAGE_SIZE + (a->obj ? a->off : (uint64_t)at * PAGE_SIZE)};
     return at * (long)PAGE_SIZE;
 }
 
@@ -115,7 +115,7 @@ static int model_mprotect(uint64_t at, uint64_t n, int prot)
 static bool same_run(const struct mpage *a, const struct mpage *b)
 {
     return a->used && b->used && a->prot == b->prot && a->flags == b->flags && a->obj == b->obj &&
-           (!a->obj || a->off + PAGE_SIZE == b->off);
+           a->off + PAGE_SIZE == b->off;
 }
 
 static uint64_t run_end(uint64_t at)
@@ -130,8 +130,7 @@ static void model_move(uint64_t from, uint64_t n, uint64_t to, uint64_t new_n)
     struct mpage tmp[64];
     for (uint64_t i = 0; i < new_n; i++) {
         tmp[i] = m.p[from + (n ? MIN(i, n - 1) : 0)];
-        if (tmp[i].obj)
-            tmp[i].off = m.p[from].off + i * PAGE_SIZE;
+        tmp[i].off = m.p[from].off + i * PAGE_SIZE;
     }
     memset(&m.p[from], 0, n * sizeof(tmp[0]));
     memcpy(&m.p[to], tmp, new_n * sizeof(tmp[0]));
@@ -167,7 +166,7 @@ static long model_mremap(uint64_t at, uint64_t n, uint64_t new_n, int flags, uin
         model_free(at + n, new_n - n)) {
         for (uint64_t i = n; i < new_n; i++) {
             m.p[at + i] = m.p[at + i - 1];
-            m.p[at + i].off += m.p[at + i].obj ? PAGE_SIZE : 0;
+            m.p[at + i].off += PAGE_SIZE;
         }
         return (long)(at * PAGE_SIZE);
     }
@@ -221,7 +220,7 @@ static void model_from_tree(void)
     for (struct vma *v = mm->vmas->first; v; v = v->next)
         for (uint64_t a = v->start; a < v->end; a += PAGE_SIZE)
             m.p[a / PAGE_SIZE] = (struct mpage){true, v->prot, v->flags, v->obj,
-                                                v->obj ? v->off + (a - v->start) : 0};
+                                                v->off + (a - v->start)};
 }
 
 // Same pages, and the same division into VMAs: the longest possible runs.
@@ -234,7 +233,7 @@ static void compare_model(void)
             continue;
         }
         CHECK(v && v->start == i * PAGE_SIZE && v->prot == m.p[i].prot && v->obj == m.p[i].obj);
-        CHECK(v->flags == m.p[i].flags && (!v->obj || v->off == m.p[i].off));
+        CHECK(v->flags == m.p[i].flags && v->off == m.p[i].off);
         i = run_end(i);
         CHECK(v->end == i * PAGE_SIZE);
         v = v->next;

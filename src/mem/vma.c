@@ -4,6 +4,7 @@
 #include "mem/vma.h"
 #include "abi/errno.h"
 #include "base/slab.h"
+#include "mem/mm.h"
 #include <string.h>
 
 SLAB_DEFINE(vma_slab, struct vma);
@@ -46,9 +47,23 @@ void vma_name_put(struct vma_name *n)
         slab_free(&vma_name_slab, n);
 }
 
+static const struct mm_file_ops *file_ops;
+
+void vma_use_file_ops(const struct mm_file_ops *ops)
+{
+    file_ops = ops;
+}
+
+const struct mm_file_ops *vma_file_ops(void)
+{
+    return file_ops;
+}
+
 void vma_free(struct vma *v)
 {
     memobj_put(v->obj);
+    if (v->file)
+        file_ops->put(v->file);
     vma_name_put(v->name);
     slab_free(&vma_slab, v);
 }
@@ -221,8 +236,7 @@ void vma_remove(struct vma_tree *t, struct vma *v)
 void vma_resize(struct vma_tree *t, struct vma *v, uint64_t start, uint64_t end)
 {
     ASSERT(start < end && (!v->prev || v->prev->end <= start) && (!v->next || end <= v->next->start));
-    if (v->obj)
-        v->off += start - v->start;
+    v->off += start - v->start;
     v->start = start;
     v->end = end;
     fix_upwards(t, v);
@@ -235,6 +249,9 @@ void vma_copy_kind(struct vma *to, const struct vma *from)
 {
     to->off = from->off;
     to->obj = from->obj ? memobj_get(from->obj) : nullptr;
+    to->file = from->file;
+    if (to->file)
+        file_ops->get(to->file);
     to->hostfd = from->hostfd;
     to->special = from->special;
     to->flags = from->flags;
@@ -249,8 +266,7 @@ struct vma *vma_split(struct vma_tree *t, struct vma *v, uint64_t addr, struct v
     vma_copy_kind(upper, v);
     upper->start = addr;
     upper->end = v->end;
-    if (v->obj)
-        upper->off += addr - v->start;
+    upper->off += addr - v->start;
     v->end = addr;
     fix_upwards(t, v);
     vma_insert(t, upper);
@@ -265,13 +281,13 @@ static bool same_name(const struct vma_name *a, const struct vma_name *b)
 bool vma_same_kind(const struct vma *a, const struct vma *b)
 {
     return a->prot == b->prot && a->flags == b->flags && a->obj == b->obj &&
-           a->special == b->special && !a->special && same_name(a->name, b->name);
+           a->file == b->file && a->special == b->special && !a->special && same_name(a->name, b->name);
 }
 
 static bool continues(const struct vma *a, const struct vma *b)
 {
     return a->end == b->start && vma_same_kind(a, b) &&
-           (!a->obj || a->off + (a->end - a->start) == b->off);
+           a->off + (a->end - a->start) == b->off;
 }
 
 struct vma *vma_merge(struct vma_tree *t, struct vma *v)

@@ -6,6 +6,7 @@
 #pragma once
 #include "mem/memobj.h"
 
+struct mm_file_ops;
 enum vma_flag : uint32_t {
     VMA_SHARED = 1u << 0,      // MAP_SHARED, also of a read-only descriptor
     VMA_GROWSDOWN = 1u << 1,
@@ -36,8 +37,12 @@ struct vma_name { // of PR_SET_VMA_ANON_NAME; immutable
 };
 struct vma {
     uint64_t start, end;
-    uint64_t off;                       // into obj
+    // Into obj. Anonymous memory: where it was first mapped, kept when it moves. The host keeps the
+    // same (vm_pgoff) and never joins areas that do not continue each other by it; nor must we, or
+    // an mremap of what is one VMA here would meet two there.
+    uint64_t off;
     struct memobj *obj;                 // ref; null: anonymous private
+    void *file;                         // ref or null: the struct file that was mapped
     struct vma_name *name;              // ref or null
     const char *special;                // static: "[vdso]", "[vvar]"
     int hostfd;                         // of obj, valid as long as the reference
@@ -62,6 +67,8 @@ struct vma *vma_pool_take(struct vma_pool *p);           // never null: the call
 void vma_pool_drain(struct vma_pool *p);
 void vma_free(struct vma *v);                            // drops its references
 void vma_copy_kind(struct vma *to, const struct vma *from); // all but place; takes references
+void vma_use_file_ops(const struct mm_file_ops *ops);
+const struct mm_file_ops *vma_file_ops(void);
 MUST_CHECK struct vma_name *vma_name_new(const char *s);    // ref 1
 void vma_name_put(struct vma_name *n);
 void vma_set_name(struct vma *v, struct vma_name *n);       // takes a reference; null: none

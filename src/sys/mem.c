@@ -60,6 +60,7 @@ static int map_file_args(struct file *f, struct mmap_args *a)
         return -EINVAL;
     a->may_write = type == MAP_PRIVATE || f->can_write;
     a->may_exec = !on_noexec(f);
+    a->file = f;
     int err = f->ops->mmap(f, &a->obj);
     if (!err && !a->obj) { // /dev/zero: memory of nobody's
         a->flags |= MAP_ANONYMOUS;

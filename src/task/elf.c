@@ -17,7 +17,7 @@ void elf_file_free(struct elf_file *e)
 
 int elf_file_read(struct file *f, const uint8_t *start, size_t n, struct elf_file *e)
 {
-    *e = (struct elf_file){};
+    *e = (struct elf_file){.file = f};
     int err = elf_parse_header(span_of(start, n), &e->img.h);
     if (err)
         return err;
@@ -62,6 +62,7 @@ static int map_file_part(struct mm *mm, struct pcontext *ctx, const struct elf_f
                           .prot = s->prot,
                           .flags = MAP_PRIVATE | MAP_FIXED,
                           .obj = e->obj,
+                          .file = e->file,
                           .may_write = true,
                           .may_exec = may_exec,
                           .lim = *lim};

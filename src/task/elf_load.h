@@ -8,6 +8,7 @@ struct file;
 struct elf_file { // an ELF file being executed: the program, or its interpreter
     struct elf_image img;
     struct memobj *obj;   // ref: what the segments map
+    struct file *file;    // borrowed from the exec
     uint64_t bias;        // added to every vaddr, once loaded
 };
 // Reads and parses; `start` holds the file's first n bytes. -ENOEXEC, -EINVAL, -EIO, -ENOMEM.

@@ -100,6 +100,38 @@ static void exe_put(void *f)
     drop_exe(&file);
 }
 
+static void mapped_get(void *f)
+{
+    file_get(f);
+}
+
+static void mapped_put(void *f)
+{
+    file_put(f);
+}
+
+// The path as the reader of maps sees it.
+static void mapped_print(void *f, struct strbuf *out)
+{
+    struct task *t = task_current();
+    struct path root = {};
+    if (t && t->fs) {
+        mutex_lock(&t->fs->lock);
+        root = path_get(t->fs->root);
+        mutex_unlock(&t->fs->lock);
+    }
+    (void)file_print(f, root.mnt ? &root : nullptr, out);
+    path_put(root);
+}
+
+static const struct mm_file_ops mapped_ops = {
+    .get = mapped_get, .put = mapped_put, .print = mapped_print};
+
+__attribute__((constructor)) static void register_file_ops(void)
+{
+    mm_use_file_ops(&mapped_ops);
+}
+
 static const struct mm_exe_ops exe_ops = {.get = exe_get, .put = exe_put};
 
 // --- scripts -------------------------------------------------------------------------------------
