@@ -190,6 +190,7 @@ static void start_program(struct boot_config *c, struct boot_fs *b)
         .rlimits = process_rlimits(p),
         .umask = p->has_umask ? p->umask : 022,
         .reap = true,
+        .killable = c->killable,
         .no_new_privs = p->no_new_privs,
         .strace = c->strace,
         .oom_score_adj = p->has_oom_score_adj ? p->oom_score_adj : 0,

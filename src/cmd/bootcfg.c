@@ -43,7 +43,7 @@ void wire_boot_config(struct wire *w, struct boot_config *c)
     wire_str(w, &c->strace_list);
     wire_bool(w, &c->make_mountpoints);
     wire_bool(w, &c->privileged);
-    wire_bool(w, &c->find_program);
+    wire_bool(w, &c->killable);
     wire_u32(w, &c->gofer_uid);
     wire_u32(w, &c->gofer_gid);
     wire_u64(w, &c->t0);

@@ -172,6 +172,7 @@ static int do_run(struct globals *g, int argc, char **argv, struct err *e)
     for (size_t k = 0; k < f.volumes.n; k++)
         if (add_volume(c, f.volumes.v[k], e))
             return 1;
+    c->killable = true;
     return launch_run(c, &g->launch, nullptr, e);
 }
 

@@ -51,7 +51,7 @@ struct boot_config {
     char *strace_list;
     bool make_mountpoints;   // missing mount points are made in the overlay
     bool privileged;         // started by root: the Gofer works with real ids
-    bool find_program;       // args[0] is looked up in PATH by the shell's rules (always true now)
+    bool killable;           // `do`: its program is no init, a signal of its own kills it
     uint32_t gofer_uid, gofer_gid; // privileged: what the Gofer runs as
     uint64_t t0;             // CLOCK_MONOTONIC ns at the start of the command
 };

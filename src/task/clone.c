@@ -31,7 +31,7 @@ static int clone_check(struct task *t, uint64_t f)
         return -EINVAL;
     if ((f & CLONE_SIGHAND) && !(f & CLONE_VM))
         return -EINVAL;
-    if ((f & CLONE_PARENT) && READ_SHARED(t->group->unkillable))
+    if ((f & CLONE_PARENT) && t->pidns->init == t->group->leader) // no parent in here
         return -EINVAL;
     if ((f & CLONE_THREAD) &&
         ((f & (CLONE_NEWUSER | CLONE_NEWPID)) || (t->pidns_children && t->pidns_children != t->pidns)))

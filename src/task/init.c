@@ -121,7 +121,7 @@ static int init_publish(struct task *t, const struct init_args *a)
         spin_unlock(&g->sig_lock);
         if (!t->pidns->init) {
             t->pidns->init = t;
-            g->unkillable = true;
+            g->unkillable = !a->killable;
         }
     } else if (t->pid) {
         kpid_unalloc_locked(t->pid);

@@ -344,6 +344,7 @@ struct init_args {
     struct file *stdio[3];         // borrowed; null: closed
     struct file *terminal;         // borrowed; becomes the controlling terminal
     bool reap;                     // orphans adopted by it are reaped for it
+    bool killable;                 // an ordinary program: signals kill it although it is pid 1
     bool no_new_privs, strace;
     int oom_score_adj;
     int pids_max;                  // 0: no limit
