@@ -134,7 +134,7 @@ GT(mknod_anywhere)
 {
     if (geteuid() != 0)
         GT_SKIP("needs root");
-    char dirs[2][32] = {"/tmp/gt_devXXXXXX", "/dev/shm/gt_devXXXXXX"}, path[64], *dir = NULL;
+    char dirs[2][32] = {"/tmp/gt_devXXXXXX", "/dev/shm/gt_devXXXXXX"}, path[96], *dir = NULL;
     for (int i = 0; i < 2 && !dir; i++) {
         GT_TRUE(mkdtemp(dirs[i]));
         snprintf(path, sizeof(path), "%s/zero", dirs[i]);
