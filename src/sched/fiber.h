@@ -83,6 +83,9 @@ struct user_wait {
     // The platform's, before each park: the context sleeps in a host call (a futex) and uses no
     // CPU, so it does not count among those that compete with a polling worker.
     bool blocked;
+    // The platform's, null if it has none: a word that the other side keeps at 1 + the CPU it runs
+    // on (0: unknown). A worker that finds itself on that CPU does not poll but makes room.
+    const uint32_t *cpu;
     bool (*ready)(struct user_wait *);          // cheap: one load of a shared word
     void (*set_asleep)(struct user_wait *, bool asleep);
 };

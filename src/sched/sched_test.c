@@ -10,6 +10,7 @@
 #include "sched/waitq.h"
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -555,7 +556,7 @@ struct stub {
     struct user_wait uw;
     struct hostpoll hp;
     uint32_t word ALIGNED(64); // [A] 1: the kernel's turn, 0: the stub's, 2: end
-    uint32_t asleep;           // [A]
+    uint32_t asleep, cpu;      // [A]
     int bell, rounds, work;
     unsigned rings, marks; // of the bell; of set_asleep(true)
     struct spinlock gone_lock;
@@ -583,10 +584,14 @@ static void *stub_thread(void *arg)
     struct stub *s = arg;
     for (int i = 0;; i++) {
         uint32_t v;
-        while ((v = __atomic_load_n(&s->word, __ATOMIC_ACQUIRE)) == 1)
+        for (int spins = 0; (v = __atomic_load_n(&s->word, __ATOMIC_ACQUIRE)) == 1; spins++) {
             __builtin_ia32_pause();
+            if (spins > 1000)
+                sched_yield();
+        }
         if (v == 2)
             return nullptr;
+        __atomic_store_n(&s->cpu, (uint32_t)sched_getcpu() + 1, __ATOMIC_RELAXED);
         for (volatile int k = 0; k < s->work; k++)
             ;
         if (s->work && i % 64 == 0)
@@ -604,7 +609,8 @@ static void stub_task(void *arg)
 {
     struct stub *s = arg;
     s->word = 1;
-    s->uw = (struct user_wait){.ready = stub_ready, .set_asleep = stub_set_asleep};
+    s->uw = (struct user_wait){
+        .ready = stub_ready, .set_asleep = stub_set_asleep, .cpu = &s->cpu};
     s->bell = eventfd(0, EFD_NONBLOCK);
     CHECK(hostpoll_add(&s->hp, s->bell, EPOLLIN, stub_rung) == 0);
     CHECK(pthread_create(&s->thread, nullptr, stub_thread, s) == 0);

@@ -69,6 +69,19 @@ struct fiber *user_take(struct worker *w)
     return f;
 }
 
+bool user_shares_cpu(struct worker *w)
+{
+    uint32_t here = (uint32_t)sched_worker_cpu() + 1;
+    bool shares = false;
+    spin_lock(&w->user_lock);
+    list_for_each(it, &w->polled) {
+        struct user_wait *uw = list_entry(it, struct user_wait, link);
+        shares |= uw->counted && uw->cpu && READ_SHARED(*uw->cpu) == here;
+    }
+    spin_unlock(&w->user_lock);
+    return shares;
+}
+
 struct fiber *user_doze(struct worker *w)
 {
     if (!polled_any(w))

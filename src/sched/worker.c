@@ -147,8 +147,9 @@ uint32_t sched_user_count(void)
     return n;
 }
 
-// A polling worker must not take a CPU from a guest thread: pollers and contexts fit the CPUs.
-static bool poll_allowed(const struct worker *w)
+// A polling worker must not take a CPU from a guest thread: pollers and contexts fit the CPUs, and
+// none of those that it polls waits for the very CPU that it polls on.
+static bool poll_allowed(struct worker *w)
 {
     uint32_t busy = 1;
     if (!may_poll)
@@ -156,7 +157,7 @@ static bool poll_allowed(const struct worker *w)
     for (int i = 0; i < nworkers; i++)
         busy += READ_SHARED(workers[i].nuser) +
                 (&workers[i] != w && READ_SHARED(workers[i].polling));
-    return busy <= (uint32_t)ncpus;
+    return busy <= (uint32_t)ncpus && !user_shares_cpu(w);
 }
 
 // A single fiber on the queue of a worker that is busy for long.
