@@ -59,6 +59,14 @@ static int map_file_args(struct file *f, struct mmap_args *a)
     if (a->flags & MAP_GROWSDOWN)
         return -EINVAL;
     a->may_write = type == MAP_PRIVATE || f->can_write;
+    if (type == MAP_SHARED && f->ops->fcntl) {
+        int seals = f->ops->fcntl(f, nullptr, F_GET_SEALS, 0);
+        if (seals > 0 && (seals & (F_SEAL_WRITE | 0x10 /* F_SEAL_FUTURE_WRITE */))) {
+            if (a->prot & PROT_WRITE)
+                return -EPERM;
+            a->may_write = false;
+        }
+    }
     a->may_exec = !on_noexec(f);
     a->file = f;
     int err = f->ops->mmap(f, &a->obj);

@@ -146,7 +146,7 @@ static bool atime_wanted(struct inode *i, uint32_t flags, const struct ktimespec
         return false;
     if ((flags & MS_NODIRATIME) && S_ISDIR(i->mode))
         return false;
-    if (!(flags & MS_RELATIME))
+    if (flags & MS_STRICTATIME)
         return true;
     return time_cmp(&i->mtime, &i->atime) >= 0 || time_cmp(&i->ctime, &i->atime) >= 0 ||
            now->sec - i->atime.sec >= 24 * 3600;
@@ -362,7 +362,8 @@ int64_t file_seek(struct file *f, int64_t off, int whence)
 {
     if (f->ops->stream)
         return -ESPIPE;
-    mutex_lock(&f->pos_lock);
+    // A file system over another seeks in its own file and then in the one below: same rank.
+    mutex_lock_nested(&f->pos_lock);
     int64_t pos = f->ops->llseek ? f->ops->llseek(f, off, whence) : seek_target(f, off, whence);
     if (pos >= 0)
         WRITE_SHARED(f->pos, pos);

@@ -26,6 +26,8 @@ struct mount *mount_new(struct super *sb, struct dentry *root, uint32_t flags)
     ref_init(&m->ref);
     m->sb = super_get(sb);
     m->root = dentry_get(root);
+    if (!(flags & (MS_NOATIME | MS_STRICTATIME)))
+        flags |= MS_RELATIME; // the default since Linux 2.6.30
     m->flags = flags;
     list_init(&m->siblings);
     list_init(&m->children);

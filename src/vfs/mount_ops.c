@@ -8,7 +8,8 @@
 
 constexpr uint32_t ATIME_FLAGS = MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_STRICTATIME;
 constexpr uint32_t MNT_FLAGS =
-    MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME | MS_RELATIME;
+    MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME | MS_STRICTATIME |
+    256 /* MS_NOSYMFOLLOW */;
 constexpr uint32_t PROPAGATION = MS_SHARED | MS_PRIVATE | MS_SLAVE | MS_UNBINDABLE;
 constexpr uint32_t SB_FLAGS = MS_RDONLY | MS_SYNCHRONOUS | MS_MANDLOCK | MS_DIRSYNC | (1u << 25);
 
@@ -16,10 +17,10 @@ constexpr uint32_t SB_FLAGS = MS_RDONLY | MS_SYNCHRONOUS | MS_MANDLOCK | MS_DIRS
 static uint32_t mount_flags_from(uint32_t flags)
 {
     uint32_t f = flags & MNT_FLAGS;
-    if (!(flags & MS_NOATIME))
-        f |= MS_RELATIME;
     if (flags & MS_STRICTATIME)
-        f &= ~(uint32_t)(MS_RELATIME | MS_NOATIME);
+        f &= ~(uint32_t)MS_NOATIME;
+    else if (!(flags & MS_NOATIME))
+        f |= MS_RELATIME;
     return f;
 }
 

@@ -23,7 +23,8 @@ static void show_mount_options(uint32_t f, struct strbuf *out)
         const char *name;
     } names[] = {{MS_NOSUID, ",nosuid"},         {MS_NODEV, ",nodev"},
                  {MS_NOEXEC, ",noexec"},         {MS_NOATIME, ",noatime"},
-                 {MS_NODIRATIME, ",nodiratime"}, {MS_RELATIME, ",relatime"}};
+                 {MS_NODIRATIME, ",nodiratime"}, {MS_RELATIME, ",relatime"},
+                 {256, ",nosymfollow"}};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (f & names[i].flag)
             strbuf_str(out, names[i].name);

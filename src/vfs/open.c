@@ -231,9 +231,8 @@ int vfs_open(const struct lookup_ctx *c, int dirfd, const char *name, int flags,
     bool tmpfile = (flags & O_TMPFILE_BIT) && !(flags & O_PATH);
     if (flags & O_PATH)
         flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-    if ((flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL))
-        flags |= O_NOFOLLOW;
-    if (!(flags & O_NOFOLLOW))
+    bool exclusive = (flags & (O_CREAT | O_EXCL)) == (O_CREAT | O_EXCL);
+    if (!(flags & O_NOFOLLOW) && !exclusive)
         lookup_flags |= LOOKUP_FOLLOW;
     if ((flags & O_DIRECTORY) && !(flags & O_CREAT))
         lookup_flags |= LOOKUP_DIRECTORY;

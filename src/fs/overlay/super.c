@@ -131,7 +131,7 @@ static int new_super(const struct path *lowers, size_t n, struct super *upper_sb
         os->nlower += !err;
     }
     if (!err && upper_sb)
-        err = layer_init(os, &os->upper, upper_sb, upper, MS_NOATIME);
+        err = layer_init(os, &os->upper, upper_sb, upper, 0);
     if (!err && os->upper.mnt)
         probe_xattr(os);
     struct super *sb = nullptr;
