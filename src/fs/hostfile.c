@@ -154,8 +154,7 @@ static long hostfile_move(struct hostfile *h, bool write, void *buf, size_t n, i
 // The position is the host description's own unless the caller named one (pread).
 static int64_t host_offset(struct hostfile *h, struct file *f, const int64_t *pos)
 {
-    // The VFS holds pos_lock just when it reads or writes at the description's position.
-    return h->is_reg && pos && !mutex_is_held(&f->pos_lock) ? *pos : -1;
+    return h->is_reg && pos && pos != &f->pos ? *pos : -1; // own_position: else f->pos itself
 }
 
 static long hostfile_read(struct file *f, struct uio *u, int64_t *pos)
