@@ -512,11 +512,12 @@ static int fifo_wait(struct pipe *p, const uint32_t *counter)
     return *counter != was ? 0 : -ERESTARTSYS;
 }
 
+// An end of a pipe(2) opened again by way of /proc/PID/fd waits for nobody (fifo_open() in Linux).
 static int fifo_open_locked(struct pipe *p, struct file *f)
 {
-    bool nonblock = f->flags & O_NONBLOCK;
+    bool nonblock = f->flags & O_NONBLOCK, is_pipe = f->inode->sb == vfs_anon_super();
     int err = 0;
-    if (f->can_write && !f->can_read && nonblock && !p->readers)
+    if (f->can_write && !f->can_read && nonblock && !p->readers && !is_pipe)
         return -ENXIO;
     if (f->can_read) {
         p->r_counter++;
@@ -528,7 +529,7 @@ static int fifo_open_locked(struct pipe *p, struct file *f)
     }
     f->pos = 0;
     waitq_wake_all(&p->partner, ~0u);
-    if (f->can_read && f->can_write)
+    if ((f->can_read && f->can_write) || is_pipe)
         return 0;
     if (f->can_read && !p->writers) {
         if (nonblock)
