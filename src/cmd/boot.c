@@ -278,9 +278,11 @@ static void set_machine(const struct boot_config *c)
     machine.boot_realtime_ns = (uint64_t)(ktime_realtime() - ktime_boottime());
 }
 
-static void confine_sentry(const struct boot_config *c)
+// Opens what the platform reads after /proc is gone.
+static int confine_sentry(const struct boot_config *c)
 {
-    int dirfd;
+    int dirfd, maps = (int)host_call(__NR_openat, AT_FDCWD, "/proc/self/maps",
+                                     O_RDONLY | O_CLOEXEC, 0);
     must(confine_die_with_parent(), "parent death signal");
     proc_boot_init(); // the last look at the host's files
     must(confine_empty_root(), "empty root");
@@ -290,6 +292,7 @@ static void confine_sentry(const struct boot_config *c)
     must(confine_caps(0), "capabilities");
     must(confine_no_new_privs(), "no_new_privs");
     boot_stage(c, "confined");
+    return maps > 0 ? maps : 0;
 }
 
 extern const struct platform_ops ptrace_ops __attribute__((weak)); // until it lands
@@ -327,9 +330,9 @@ void boot_main(void)
     strace_exit = on_strace_exit;
     container_exit_hook = on_container_exit;
     set_machine(c);
-    confine_sentry(c);
+    int maps = confine_sentry(c);
     const struct platform_ops *ops = platform_of(c);
-    must(ops->init(&(struct platform_config){}), "platform");
+    must(ops->init(&(struct platform_config){.maps_fd = maps}), "platform");
     mm_use_platform(ops);
     mm_set_total_memory(c->mem_total);
     boot_stage(c, "platform");

@@ -148,13 +148,13 @@ static void make_mounts(const struct boot_config *c, struct gofer_client *gofer,
     for (size_t i = 0; i < c->spec->nmounts; i++) {
         const struct spec_mount *m = &c->spec->mounts[i];
         struct path at;
-        if (!m->bind && strncmp(m->type, "cgroup", 6) == 0 && !fs_type_find(m->type)) {
-            log_info("mount of %s at %s left out: there are no cgroups inside yet", m->type,
+        // Engines put these into every configuration; few programs look.
+        if (!m->bind && !fs_type_find(m->type) &&
+            (strncmp(m->type, "cgroup", 6) == 0 || strcmp(m->type, "mqueue") == 0)) {
+            log_info("mount of %s at %s left out: there is no such file system inside yet", m->type,
                      m->dest);
             continue;
         }
-        if (m->optional && !m->bind && !fs_type_find(m->type))
-            continue;
         int err = lookup_target(c, b, m, &at);
         if (!err) {
             err = m->bind ? mount_bind(c, gofer, m, &at) : mount_type(c, b, m, &at);

@@ -48,6 +48,7 @@ struct pfutex { // a private futex call done in the host's queue by the context'
 struct platform_config {
     int uid, gid;          // ids the stubs run under, in the Sentry's namespace; 0: the Sentry's own
     uint64_t stub_base;    // 0: chosen at random
+    int maps_fd;           // /proc/self/maps, opened while there was a /proc; 0: look oneself
 };
 
 struct platform_ops {

@@ -93,11 +93,12 @@ static void vdso_line(const char *line)
 }
 
 // The vDSO and its data, from /proc/self/maps. Without /proc guests have no vDSO.
-static void find_vdso(void)
+static void find_vdso(int fd)
 {
     char buf[4096], line[256];
     size_t len = 0;
-    int fd = (int)host_call(__NR_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
+    if (fd <= 0)
+        fd = (int)host_call(__NR_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
     for (long n; fd >= 0 && (n = host_call(__NR_read, fd, buf, sizeof(buf))) > 0;) {
         for (long i = 0; i < n; i++) {
             if (buf[i] == '\n') {
@@ -353,7 +354,7 @@ int zygote_prepare(const struct platform_config *cfg)
         err = choose_base(cfg->stub_base);
     if (err)
         return err;
-    find_vdso();
+    find_vdso(cfg->maps_fd);
     int n = stub_filter_build(st.base, st.base + STUB_SIZE, host.filter, FILTER_MAX);
     if (n < 0)
         return n;
