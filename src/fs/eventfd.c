@@ -56,7 +56,7 @@ static long efd_write(struct file *f, struct uio *u, int64_t *pos)
 {
     struct eventfd *e = f->data;
     uint64_t v;
-    if (u->resid < sizeof(v))
+    if (u->resid != sizeof(v))
         return -EINVAL;
     if (uio_copy_from(u, &v, sizeof(v)) != sizeof(v))
         return -EFAULT;

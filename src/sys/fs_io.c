@@ -3,6 +3,7 @@
 #include "sys/fs_util.h"
 #include <stddef.h>
 #include <string.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 
@@ -315,13 +316,16 @@ long sys_fallocate(struct task *t, int fd, int mode, int64_t off, int64_t len)
     return f->ops->fallocate ? f->ops->fallocate(f, mode, off, len) : -EOPNOTSUPP;
 }
 
-static int truncate_inode(struct inode *i, int64_t length, const struct cred *c)
+static int truncate_inode(struct inode *i, struct dentry *d, int64_t length, const struct cred *c)
 {
     if (S_ISDIR(i->mode))
         return -EISDIR;
     if (!S_ISREG(i->mode))
         return -EINVAL;
-    return inode_truncate(i, (uint64_t)length, c);
+    int err = inode_truncate(i, (uint64_t)length, c);
+    if (!err)
+        fsnotify(i, d, IN_MODIFY, nullptr, 0);
+    return err;
 }
 long sys_truncate(struct task *t, uaddr_t name, int64_t length)
 {
@@ -342,7 +346,7 @@ long sys_truncate(struct task *t, uaddr_t name, int64_t length)
         return err;
     if ((err = inode_get_write(i)) != 0)
         return err;
-    err = truncate_inode(i, length, t->cred);
+    err = truncate_inode(i, p.dentry, length, t->cred);
     inode_put_write(i);
     return err;
 }
@@ -355,7 +359,7 @@ long sys_ftruncate(struct task *t, int fd, int64_t length)
         return -EBADF;
     if (!S_ISREG(f->inode->mode) || !f->can_write)
         return -EINVAL;
-    return truncate_inode(f->inode, length, t->cred);
+    return truncate_inode(f->inode, f->path.dentry, length, t->cred);
 }
 
 // --- getdents -------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@
 #include "sched/fiber.h"
 #include <linux/capability.h>
 #include <sys/mount.h>
+#include <sys/inotify.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -257,6 +258,19 @@ static int setattr_check(struct inode *i, const struct iattr *a, const struct cr
     return 0;
 }
 
+// What watchers are told of a change (as Linux's fsnotify_change).
+static uint32_t setattr_event(uint32_t valid)
+{
+    uint32_t times = valid & (IATTR_ATIME | IATTR_MTIME), ev = 0;
+    if ((valid & (IATTR_MODE | IATTR_UID | IATTR_GID)) || times == (IATTR_ATIME | IATTR_MTIME))
+        ev |= IN_ATTRIB;
+    if ((valid & IATTR_SIZE) || times == IATTR_MTIME)
+        ev |= IN_MODIFY;
+    if (times == IATTR_ATIME)
+        ev |= IN_ACCESS;
+    return ev;
+}
+
 int vfs_setattr(const struct path *p, struct iattr *a, const struct cred *c)
 {
     struct inode *i = p->dentry ? dentry_inode(p->dentry) : nullptr;
@@ -264,6 +278,7 @@ int vfs_setattr(const struct path *p, struct iattr *a, const struct cred *c)
         return -ENOENT;
     if (mount_readonly(p->mnt))
         return -EROFS;
+    uint32_t event = setattr_event(a->valid);
     mutex_lock(&i->lock);
     int err = setattr_check(i, a, c);
     if (!err) {
@@ -284,6 +299,8 @@ int vfs_setattr(const struct path *p, struct iattr *a, const struct cred *c)
         err = setattr_locked(i, a);
     }
     mutex_unlock(&i->lock);
+    if (!err && event)
+        fsnotify(i, p->dentry, event | (S_ISDIR(i->mode) ? IN_ISDIR : 0), nullptr, 0);
     return err;
 }
 
