@@ -98,6 +98,7 @@ static void post(struct slot *s, uint32_t event)
 {
     s->event = event;
     s->intr = 0; // any event answers an interrupt; a later one sets it again
+    s->cpu = cpu_now() + 1;
     __atomic_exchange_n(&s->state, SLOT_EVENT, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&s->asleep, __ATOMIC_SEQ_CST))
         ring(s);
@@ -120,6 +121,7 @@ static void wait_reply(struct slot *s)
         return;
     while (LOAD(s->state) == SLOT_SLEEP)
         call6(__NR_futex, (uintptr_t)&s->state, FUTEX_WAIT, SLOT_SLEEP, 0, 0, 0);
+    s->cpu = cpu_now() + 1;
 }
 
 // --- work ----------------------------------------------------------------------------------------

@@ -113,7 +113,8 @@ struct slot {
     uint32_t reply;      // Sentry: enum stub_reply
     uint32_t worker_cpu; // Sentry: the CPU of the worker that polls, ~0 unknown
     uint32_t asleep;     // Sentry: no worker polls this slot, ring
-    uint32_t pad0[3];
+    uint32_t cpu;        // stub: 1 + the CPU it runs on, for the polling worker
+    uint32_t pad0[2];
     // 64: the stub's own
     uint32_t intr;       // an interrupt came while stub code ran
     uint32_t pad1;
