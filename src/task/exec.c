@@ -248,9 +248,13 @@ static void set_mmap_base(struct exec *x)
     mm->mmap_base = PAGE_ALIGN_UP(mm->task_size - gap - random_pages(x, 28));
 }
 
+// ELF_ET_DYN_BASE of a full 47-bit address space: without randomisation programs lie where debuggers
+// and their users expect them.
 static uint64_t dyn_base(const struct exec *x)
 {
-    return x->mm->task_size / 3 * 2;
+    constexpr uint64_t LINUX_BASE = 0x7ffffffff000ull / 3 * 2;
+    uint64_t size = x->mm->task_size;
+    return size > LINUX_BASE + (1ull << 44) ? LINUX_BASE : size / 3 * 2;
 }
 
 // Where a position-independent image goes: with an interpreter two thirds up, alone like a mapping.
