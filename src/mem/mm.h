@@ -54,6 +54,9 @@ struct mm_file_ops {
     void (*get)(void *file);
     void (*put)(void *file);
     void (*print)(void *file, struct strbuf *out);
+    // The stack pointer of the calling task if mm is its own, else 0: so that a task that reads its
+    // maps finds the stack it stands on.
+    uint64_t (*current_sp)(const struct mm *mm);
 };
 // Start-up, before the first mm_new.
 void mm_use_platform(const struct platform_ops *ops);

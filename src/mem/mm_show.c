@@ -137,9 +137,12 @@ static struct vma *copy_batch(struct mm *mm, uint64_t from, int n, struct bounds
 
 void mm_show_maps(struct mm *mm, struct strbuf *out, bool smaps)
 {
-    uint64_t from = 0;
+    const struct mm_file_ops *ops = vma_file_ops();
+    uint64_t from = 0, sp = ops && ops->current_sp ? ops->current_sp(mm) : 0;
     struct bounds b;
     int err = 0;
+    if (sp)
+        mm_note_stack(mm, sp);
     for (;;) {
         struct vma *v = copy_batch(mm, from, 64, &b, &err);
         if (!v)

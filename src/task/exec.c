@@ -124,8 +124,14 @@ static void mapped_print(void *f, struct strbuf *out)
     path_put(root);
 }
 
+static uint64_t current_sp(const struct mm *mm)
+{
+    const struct task *t = task_current();
+    return t && t->mm == mm ? t->regs.rsp : 0;
+}
+
 static const struct mm_file_ops mapped_ops = {
-    .get = mapped_get, .put = mapped_put, .print = mapped_print};
+    .get = mapped_get, .put = mapped_put, .print = mapped_print, .current_sp = current_sp};
 
 __attribute__((constructor)) static void register_file_ops(void)
 {

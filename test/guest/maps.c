@@ -134,6 +134,23 @@ GT(maps_special_names)
         if (!strcmp(lines[i].name, "[vdso]"))
             GT_STR(lines[i].perm, "r-xp");
 }
+static __attribute__((noinline)) void check_deep(int n)
+{
+    char b[100000];
+    b[0] = (char)n;
+    if (n)
+        check_deep(n - 1);
+    else {
+        read_maps();
+        GT_TRUE(at(b) != 0);
+        GT_STR(at(b)->name, "[stack]");
+    }
+    *(volatile char *)b = 1;
+}
+GT(maps_show_the_grown_stack)
+{
+    check_deep(20);
+}
 GT(maps_anonymous_names)
 {
     char *p = area(3);
