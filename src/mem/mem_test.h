@@ -224,8 +224,8 @@ static void fake_obj_release(struct memobj *o)
 {
     CHECK(!"a static object has lost its first reference");
 }
-UNUSED static const struct memobj_ops fake_obj_ops = {fake_obj_fd, fake_obj_describe, fake_obj_release,
-                                               nullptr, nullptr};
+UNUSED static const struct memobj_ops fake_obj_ops = {
+    .hostfd = fake_obj_fd, .describe = fake_obj_describe, .release = fake_obj_release};
 UNUSED static const struct mm_limits no_limits = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
 
 // The tree against the host, page by page.

@@ -115,7 +115,8 @@ void mm_note_stack(struct mm *mm, uint64_t sp);
 // --- further calls ---
 constexpr int MM_MAX_MAP_COUNT = 65530;
 constexpr uint64_t MM_MIN_ADDR = 65536;
-int mm_mlock2(struct mm *mm, uint64_t addr, uint64_t len, bool onfault, const struct mm_limits *lim);
+int mm_mlock2(struct mm *mm, uint64_t addr, uint64_t len, bool onfault,
+              const struct mm_limits *lim);
 int mm_mlockall(struct mm *mm, int flags, const struct mm_limits *lim); // flags 0: munlockall
 long mm_remap_file_pages(struct mm *mm, struct pcontext *ctx, uint64_t addr, uint64_t size,
                          uint64_t pgoff, int flags, const struct mm_limits *lim);

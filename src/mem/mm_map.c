@@ -252,7 +252,8 @@ long mm_mmap(struct mm *mm, struct pcontext *ctx, const struct mmap_args *a)
         return err;
     }
     mutex_lock(&mm->lock);
-    args.flags |= mm->def_flags & VMA_LOCKED && !(mm->def_flags & VMA_LOCKONFAULT) ? MAP_POPULATE : 0;
+    if ((mm->def_flags & (VMA_LOCKED | VMA_LOCKONFAULT)) == VMA_LOCKED)
+        args.flags |= MAP_POPULATE;
     long ret = map_locked(mm, ctx, &args, len, obj, hostfd);
     mm_unlock(mm);
     memobj_put(obj);

@@ -255,7 +255,8 @@ int mm_set_anon_name(struct mm *mm, uint64_t addr, uint64_t len, const char *nam
     bool hole = false;
     uint64_t pos = addr;
     mutex_lock(&mm->lock);
-    for (struct vma *v = vma_find_visible(mm->vmas, addr); !err && pos < end && v && v->start < end;) {
+    struct vma *v = vma_find_visible(mm->vmas, addr);
+    while (!err && pos < end && v && v->start < end) {
         hole |= v->start > pos;
         uint64_t from = MAX(v->start, pos), to = MIN(v->end, end);
         struct vma_pool pool = {};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Shared memory objects: one unlinked file each in the Sentry's private tmpfs, opened twice, because
+// Shared memory objects: an unlinked file each in the Sentry's private tmpfs, opened twice, because
 // read-only for a stub means a read-only descriptor (a writable one could be mprotected writable).
 // The directory is handed over before lockdown; names exist for microseconds and nobody else sees
 // the directory.

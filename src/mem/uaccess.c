@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// See uaccess.h. The platform copies; here addresses are bounded (a guest must never name the stub's
-// own pages, which lie above task_size) and partial results are made whole.
+// See uaccess.h. The platform copies; here addresses are bounded (a guest must never name the
+// stub's own pages, which lie above task_size) and partial results are made whole.
 #include "mem/uaccess.h"
 #include "abi/errno.h"
 #include "mem/mm.h"

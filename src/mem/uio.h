@@ -18,7 +18,7 @@ struct uio {
 };
 struct uio uio_kernel(struct uiovec *v, void *buf, size_t n); // fills *v
 struct uio uio_user(struct uiovec *v, struct mm *mm, uaddr_t buf, size_t n);
-// Moves up to n bytes (at most resid) and advances. Bytes moved; -EFAULT when the first byte faults.
+// Moves up to n bytes (at most resid), advances. Bytes moved; -EFAULT when the first byte faults.
 MUST_CHECK long uio_copy_to(struct uio *u, const void *src, size_t n);  // file -> reader
 MUST_CHECK long uio_copy_from(struct uio *u, void *dst, size_t n);      // writer -> file
 MUST_CHECK long uio_zero_to(struct uio *u, size_t n);

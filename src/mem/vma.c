@@ -196,7 +196,8 @@ void vma_insert(struct vma_tree *t, struct vma *v)
             link = &parent->right;
         }
     }
-    ASSERT(v->start < v->end && (!prev || prev->end <= v->start) && (!next || v->end <= next->start));
+    ASSERT(v->start < v->end);
+    ASSERT((!prev || prev->end <= v->start) && (!next || v->end <= next->start));
     *link = v;
     v->parent = parent;
     v->left = v->right = nullptr;
@@ -235,7 +236,8 @@ void vma_remove(struct vma_tree *t, struct vma *v)
 
 void vma_resize(struct vma_tree *t, struct vma *v, uint64_t start, uint64_t end)
 {
-    ASSERT(start < end && (!v->prev || v->prev->end <= start) && (!v->next || end <= v->next->start));
+    ASSERT(start < end);
+    ASSERT((!v->prev || v->prev->end <= start) && (!v->next || end <= v->next->start));
     v->off += start - v->start;
     v->start = start;
     v->end = end;
@@ -281,7 +283,7 @@ static bool same_name(const struct vma_name *a, const struct vma_name *b)
 bool vma_same_kind(const struct vma *a, const struct vma *b)
 {
     return a->prot == b->prot && a->flags == b->flags && a->obj == b->obj &&
-           a->file == b->file && a->special == b->special && !a->special && same_name(a->name, b->name);
+           a->file == b->file && !a->special && !b->special && same_name(a->name, b->name);
 }
 
 static bool continues(const struct vma *a, const struct vma *b)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The VMA tree of one address space: a balanced (AVL) tree ordered by address, threaded as a list,
-// each node augmented with the extent and the largest hole of its subtree, so that finding, placing,
-// splitting and merging are all O(log n). Pure data structure: no host call, no lock of its own (the
-// mm's covers it), nothing here can fail: nodes are allocated beforehand into a struct vma_pool.
+// each node augmented with extent and largest hole of its subtree, so that finding, placing,
+// splitting and merging are all O(log n). Pure data structure: no host call, no lock of its own
+// (the mm's covers it), nothing here can fail: nodes come from a struct vma_pool filled before.
 #pragma once
 #include "mem/memobj.h"
 

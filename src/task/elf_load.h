@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The loader's side of exec: from an open file to segments in an address space. Used by exec.c only.
+// The loader's side of exec: from an open file to segments in an address space. For exec.c only.
 #pragma once
 #include "mem/mm.h"
 #include "task/elf.h"

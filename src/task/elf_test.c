@@ -95,7 +95,8 @@ TEST(elf_segments)
 {
     struct elf_image img;
     Elf64_Phdr p[3] = {
-        {.p_type = PT_LOAD, .p_flags = PF_R | PF_X, .p_filesz = 0x800, .p_memsz = 0x800, .p_align = 0x1000},
+        {.p_type = PT_LOAD, .p_flags = PF_R | PF_X, .p_filesz = 0x800, .p_memsz = 0x800,
+         .p_align = 0x1000},
         {.p_type = PT_LOAD, .p_flags = PF_R | PF_W, .p_offset = 0xe10, .p_vaddr = 0x3e10,
          .p_filesz = 0x200, .p_memsz = 0x5000, .p_align = 0x200000},
         {.p_type = PT_GNU_STACK, .p_flags = PF_R | PF_W | PF_X}};
@@ -131,7 +132,8 @@ TEST(exec_string_limits)
 {
     static char big[200 << 10];
     memset(big, 'x', sizeof(big) - 1);
-    struct exec_strings s = {.argv = big, .argv_len = sizeof(big), .argc = 1, .envp = "", .execfn = "f"};
+    struct exec_strings s = {
+        .argv = big, .argv_len = sizeof(big), .argc = 1, .envp = "", .execfn = "f"};
     assert_int_equal(exec_strings_check(&s, 8 << 20), -E2BIG); // one string over MAX_ARG_STRLEN
     big[100 << 10] = 0;
     s.argc = 2;

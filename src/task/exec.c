@@ -254,8 +254,8 @@ static void set_mmap_base(struct exec *x)
     mm->mmap_base = PAGE_ALIGN_UP(mm->task_size - gap - random_pages(x, 28));
 }
 
-// ELF_ET_DYN_BASE of a full 47-bit address space: without randomisation programs lie where debuggers
-// and their users expect them.
+// ELF_ET_DYN_BASE of a full 47-bit address space: without randomisation programs lie where
+// debuggers and their users expect them.
 static uint64_t dyn_base(const struct exec *x)
 {
     constexpr uint64_t LINUX_BASE = 0x7ffffffff000ull / 3 * 2;
