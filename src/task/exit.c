@@ -406,7 +406,7 @@ void task_exit(struct task *t, int status)
     struct thread_group *g = t->group;
     struct pidns *ns = t->pidns;
     t->exit_code = status;
-    bool last = signal_exit(t);
+    bool last = signal_exit(t, status);
     if (last)
         timers_stop(g);
     account_exit(t);

@@ -62,7 +62,7 @@ int signal_dequeue_locked(struct task *t, ksigset_t mask, siginfo_t *si); // [si
 void signal_flush_ignored(struct task *t, ksigset_t set); // sigaction to ignore: drop pending
 bool sig_default_ignored(int sig);
 void signal_exec_reset(struct task *t);
-bool signal_exit(struct task *t); // takes no signals any more; true: the group's last thread
+bool signal_exit(struct task *t, int status); // takes no signals any more; true: the group's last thread
 // A message to the parent: CLD_STOPPED, CLD_CONTINUED. Takes tasklist_lock.
 void group_notify_parent_stop(struct thread_group *g, int why);
 constexpr ksigset_t SIGMASK_STOP = SIGBIT(SIGSTOP) | SIGBIT(SIGTSTP) | SIGBIT(SIGTTIN) | SIGBIT(SIGTTOU);

@@ -532,13 +532,18 @@ void signal_exec_reset(struct task *t)
     t->altstack_flags = SS_DISABLE;
 }
 
-bool signal_exit(struct task *t)
+bool signal_exit(struct task *t, int status)
 {
     struct thread_group *g = t->group;
     bool stopped = false;
     spin_lock(&g->sig_lock);
     t->exiting = true;
     bool last = --g->nlive == 0;
+    if (last && !g->exiting) { // the last thread's status is the process's
+        g->exiting = true;
+        g->exit_code = status;
+        g->stop_count = 0;
+    }
     retarget_shared(t, ~t->blocked);
     if (t->jobctl_stop_pending) {
         t->jobctl_stop_pending = false;
