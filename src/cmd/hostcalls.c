@@ -3,6 +3,7 @@
 #include "cmd/hostcalls.h"
 #include "base/log.h"
 #include "host/raw.h"
+#include "platform/platform.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -67,11 +68,12 @@ static const struct seccomp_rule gofer_rows[] = {
 #include "gofer/hostcalls.def"
 };
 
-static const struct {
+struct table {
     const char *name, *title;
     const struct seccomp_rule *rows;
     size_t n;
-} tables[TABLE_COUNT] = {
+};
+static const struct table tables[TABLE_COUNT] = {
     [TABLE_SENTRY] = {"sentry", "Sentry", sentry_rows, ARRAY_LEN(sentry_rows)},
     [TABLE_SENTRY_PTRACE] = {"sentry-ptrace", "Sentry with --platform=ptrace", sentry_ptrace_rows,
                              ARRAY_LEN(sentry_ptrace_rows)},
@@ -96,11 +98,20 @@ static const struct {
 #define GOFER_CALL(name, why, ...) NAME(name)
 #include "gofer/hostcalls.def"
 #include "host/hostcalls.def"
+    NAME(clone) NAME(sigaltstack) // of the stub's
 };
 
+static struct table table_of(enum hostcall_table t)
+{
+    if (t < TABLE_COUNT)
+        return tables[t];
+    struct table stub = {.name = "stub", .title = "Stub, from its own text (all else is SIGSYS)"};
+    stub.rows = stub_filter_rows(&stub.n);
+    return stub;
+}
 const char *hostcall_table_name(enum hostcall_table t)
 {
-    return tables[t].name;
+    return table_of(t).name;
 }
 static const char *call_name(uint32_t nr)
 {
@@ -184,38 +195,46 @@ static void cond_text(const char *t, struct strbuf *out)
     }
 }
 
+static void table_markdown(const struct table *t, bool ptrace_only, struct strbuf *out)
+{
+    size_t calls = 0;
+    for (size_t i = 0; i < t->n; i++) {
+        size_t k = 0;
+        while (t->rows[k].nr != t->rows[i].nr)
+            k++;
+        calls += k == i;
+    }
+    strbuf_fmt(out, "### %s: %zu host calls\n\n| call | rule | why |\n|---|---|---|\n", t->title,
+               calls);
+    for (size_t i = 0; i < t->n; i++) {
+        const struct seccomp_rule *r = &t->rows[i];
+        if (ptrace_only && r->nr != __NR_ptrace)
+            continue; // the others are those of the Sentry
+        strbuf_fmt(out, "| %s | ", call_name(r->nr));
+        if (r->text[0])
+            cond_text(r->text, out);
+        else
+            strbuf_char(out, '-');
+        strbuf_fmt(out, " | %s |\n", r->why);
+    }
+    strbuf_char(out, '\n');
+}
 void hostcalls_markdown(struct strbuf *out)
 {
-    for (int t = 0; t < TABLE_COUNT; t++) {
-        size_t calls = 0, first = t == TABLE_SENTRY_PTRACE ? tables[TABLE_SENTRY].n : 0;
-        for (size_t i = 0; i < tables[t].n; i++) {
-            size_t k = 0;
-            while (tables[t].rows[k].nr != tables[t].rows[i].nr)
-                k++;
-            calls += k == i;
-        }
-        strbuf_fmt(out, "### %s: %zu host calls\n\n| call | rule | why |\n|---|---|---|\n",
-                   tables[t].title, calls);
-        for (size_t i = 0; i < tables[t].n; i++) {
-            const struct seccomp_rule *r = &tables[t].rows[i];
-            if (first && (r->nr != __NR_ptrace))
-                continue;
-            strbuf_fmt(out, "| %s | ", call_name(r->nr));
-            if (r->text[0])
-                cond_text(r->text, out);
-            else
-                strbuf_char(out, '-');
-            strbuf_fmt(out, " | %s |\n", r->why);
-        }
-        strbuf_char(out, '\n');
+    static const enum hostcall_table order[] = {TABLE_STUB, TABLE_SENTRY, TABLE_SENTRY_PTRACE,
+                                                TABLE_GOFER, TABLE_SUPERVISOR};
+    for (size_t i = 0; i < ARRAY_LEN(order); i++) {
+        struct table t = table_of(order[i]);
+        table_markdown(&t, order[i] == TABLE_SENTRY_PTRACE, out);
     }
 }
 
 void hostcalls_golden(enum hostcall_table t, struct strbuf *out)
 {
     static const char *const ops[] = {"", "==", "!=", "in", "within", "masked", "range"};
-    for (size_t i = 0; i < tables[t].n; i++) {
-        const struct seccomp_rule *r = &tables[t].rows[i];
+    const struct table tab = table_of(t);
+    for (size_t i = 0; i < tab.n; i++) {
+        const struct seccomp_rule *r = &tab.rows[i];
         strbuf_fmt(out, "%u %s", r->nr, call_name(r->nr));
         for (int k = 0; k < SECCOMP_MAX_CONDS && r->c[k].op != SC_OP_NONE; k++) {
             const struct seccomp_cond *c = &r->c[k];

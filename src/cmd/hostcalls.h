@@ -5,8 +5,9 @@
 #include "host/seccomp.h"
 
 enum hostcall_table : int { TABLE_SENTRY, TABLE_SENTRY_PTRACE, TABLE_GOFER, TABLE_SUPERVISOR,
-                            TABLE_COUNT };
+                            TABLE_COUNT, TABLE_STUB = TABLE_COUNT };
 const char *hostcall_table_name(enum hostcall_table t);
+// TABLE_STUB has rows to print only: the platform compiles and installs it.
 // The compiled filter; number of instructions. debug: violations trap (see below) in place of kill.
 MUST_CHECK int hostcalls_compile(enum hostcall_table t, bool debug, struct sock_filter *out,
                                  size_t cap);

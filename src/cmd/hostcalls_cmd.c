@@ -16,21 +16,25 @@ static int hostcalls_run(struct globals *g, int argc, char **argv, struct err *e
     if (strcmp(format, "md") == 0) {
         hostcalls_markdown(&out);
     } else if (strcmp(format, "golden") == 0 || strcmp(format, "bpf") == 0) {
-        for (int t = 0; t < TABLE_COUNT; t++) {
+        for (int t = 0; t <= TABLE_STUB; t++) {
             if (!table || strcmp(hostcall_table_name((enum hostcall_table)t), table) != 0)
                 continue;
+            if (format[0] == 'g') {
+                hostcalls_golden((enum hostcall_table)t, &out);
+                continue;
+            }
+            if (t == TABLE_STUB)
+                return err_set(e, 1, "--format bpf: the stub's filter depends on its address");
             static struct sock_filter prog[SECCOMP_MAX_INSNS];
             int n = hostcalls_compile((enum hostcall_table)t, false, prog, ARRAY_LEN(prog));
             if (n < 0)
                 return err_errno(e, 1, "table %s", table);
-            if (format[0] == 'g')
-                hostcalls_golden((enum hostcall_table)t, &out);
-            for (int k = 0; k < n && format[0] == 'b'; k++)
+            for (int k = 0; k < n; k++)
                 strbuf_fmt(&out, "%04x %u %u %08x\n", prog[k].code, prog[k].jt, prog[k].jf,
                            prog[k].k);
         }
         if (!out.len)
-            return err_set(e, 1, "--table: sentry, sentry-ptrace, gofer or supervisor");
+            return err_set(e, 1, "--table: stub, sentry, sentry-ptrace, gofer or supervisor");
     } else {
         return err_set(e, 1, "--format: %s is none of md, golden, bpf", format);
     }

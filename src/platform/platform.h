@@ -109,3 +109,6 @@ struct platform_ops {
 };
 extern const struct platform_ops systrap_ops;
 extern const struct platform_ops ptrace_ops;
+// The rows of the filter that stub processes run under, for the document and tests. (filter.c)
+struct seccomp_rule;
+const struct seccomp_rule *stub_filter_rows(size_t *n);
