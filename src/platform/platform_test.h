@@ -16,7 +16,11 @@ void platform_boot(const struct platform_ops *p, void (*body)(void));
     static void body_##name(void);                                         \
     TEST(systrap_##name) { platform_boot(&systrap_ops, body_##name); }     \
     static void body_##name(void)
-#define PLATFORM_TEST(name) SYSTRAP_TEST(name)
+#define PLATFORM_TEST(name)                                                \
+    static void body_##name(void);                                         \
+    TEST(systrap_##name) { platform_boot(&systrap_ops, body_##name); }     \
+    TEST(ptrace_##name) { platform_boot(&ptrace_ops, body_##name); }       \
+    static void body_##name(void)
 
 // A guest task and what its "kernel" does with its calls.
 struct guest {
