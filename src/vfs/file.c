@@ -133,35 +133,33 @@ int file_print(struct file *f, const struct path *root, struct strbuf *out)
 }
 
 // --- access times ---
-static int time_cmp(const struct ktimespec *a, const struct ktimespec *b)
+static bool not_before(const struct ktimespec *t, struct ktimespec b)
 {
-    if (a->sec != b->sec)
-        return a->sec < b->sec ? -1 : 1;
-    return a->nsec < b->nsec ? -1 : a->nsec > b->nsec;
+    struct ktimespec a = ktimespec_load(t);
+    return a.sec != b.sec ? a.sec > b.sec : a.nsec >= b.nsec;
 }
 
 static bool atime_wanted(struct inode *i, uint32_t flags, const struct ktimespec *now)
 {
-    if (flags & (MS_NOATIME | MS_RDONLY) || (i->sb->flags & (MS_RDONLY | MS_NOATIME)))
+    if (flags & (MS_NOATIME | MS_RDONLY) || (READ_SHARED(i->sb->flags) & (MS_RDONLY | MS_NOATIME)))
         return false;
     if ((flags & MS_NODIRATIME) && S_ISDIR(i->mode))
         return false;
     if (flags & MS_STRICTATIME)
         return true;
-    return time_cmp(&i->mtime, &i->atime) >= 0 || time_cmp(&i->ctime, &i->atime) >= 0 ||
-           now->sec - i->atime.sec >= 24 * 3600;
+    struct ktimespec last = ktimespec_load(&i->atime);
+    return not_before(&i->mtime, last) || not_before(&i->ctime, last) ||
+           now->sec - last.sec >= 24 * 3600;
 }
 
-// Times are written word by word without the lock: a reader may see a mixture for a moment, which
-// for an access time nobody can tell.
+// Without the lock: of two accesses at once one wins.
 void path_accessed(const struct path *p)
 {
     struct inode *i = dentry_inode(p->dentry);
     struct ktimespec now = vfs_now();
     if (!i || !i->sb || !atime_wanted(i, mount_flags(p->mnt), &now))
         return;
-    WRITE_SHARED(i->atime.sec, now.sec);
-    WRITE_SHARED(i->atime.nsec, now.nsec);
+    ktimespec_store(&i->atime, now);
 }
 
 void file_accessed(struct file *f)

@@ -84,11 +84,11 @@ void inode_touch(struct inode *i, uint32_t which)
 {
     struct ktimespec now = vfs_now();
     if (which & IATTR_ATIME)
-        i->atime = now;
+        ktimespec_store(&i->atime, now);
     if (which & IATTR_MTIME)
-        i->mtime = now;
+        ktimespec_store(&i->mtime, now);
     if (which & IATTR_CTIME)
-        i->ctime = now;
+        ktimespec_store(&i->ctime, now);
 }
 
 int inode_permission_generic(struct inode *i, int mask, const struct cred *c)
@@ -165,7 +165,8 @@ static void fill_stat(struct inode *i, struct kstat *st)
         .ino = i->ino, .size = READ_SHARED(i->size), .blocks = READ_SHARED(i->blocks),
         .dev = i->sb ? i->sb->dev : 0, .rdev = i->rdev, .mode = READ_SHARED(i->mode),
         .nlink = READ_SHARED(i->nlink), .uid = READ_SHARED(i->uid), .gid = READ_SHARED(i->gid),
-        .blksize = PAGE_SIZE, .atime = i->atime, .mtime = i->mtime, .ctime = i->ctime,
+        .blksize = PAGE_SIZE, .atime = ktimespec_load(&i->atime),
+        .mtime = ktimespec_load(&i->mtime), .ctime = ktimespec_load(&i->ctime),
         .btime = i->btime, .has_btime = i->btime.sec != 0,
     };
 }
@@ -190,16 +191,16 @@ void inode_setattr_fields(struct inode *i, const struct iattr *a)
 {
     struct ktimespec now = vfs_now();
     if (a->valid & IATTR_MODE)
-        i->mode = (i->mode & S_IFMT) | (a->mode & 07777);
+        WRITE_SHARED(i->mode, (i->mode & S_IFMT) | (a->mode & 07777));
     if (a->valid & IATTR_UID)
-        i->uid = a->uid;
+        WRITE_SHARED(i->uid, a->uid);
     if (a->valid & IATTR_GID)
-        i->gid = a->gid;
+        WRITE_SHARED(i->gid, a->gid);
     if (a->valid & IATTR_ATIME)
-        i->atime = a->valid & IATTR_ATIME_SET ? a->atime : now;
+        ktimespec_store(&i->atime, a->valid & IATTR_ATIME_SET ? a->atime : now);
     if (a->valid & IATTR_MTIME)
-        i->mtime = a->valid & IATTR_MTIME_SET ? a->mtime : now;
-    i->ctime = now;
+        ktimespec_store(&i->mtime, a->valid & IATTR_MTIME_SET ? a->mtime : now);
+    ktimespec_store(&i->ctime, now);
 }
 
 int setattr_locked(struct inode *i, struct iattr *a)

@@ -47,6 +47,17 @@ struct ktimespec {
     int64_t sec;
     uint32_t nsec;
 };
+// Times of an inode are written under its lock and read without it, word by word: a reader may see
+// the seconds of one moment with the nanoseconds of another, for an instant.
+static inline struct ktimespec ktimespec_load(const struct ktimespec *t)
+{
+    return (struct ktimespec){.sec = READ_SHARED(t->sec), .nsec = READ_SHARED(t->nsec)};
+}
+static inline void ktimespec_store(struct ktimespec *t, struct ktimespec v)
+{
+    WRITE_SHARED(t->sec, v.sec);
+    WRITE_SHARED(t->nsec, v.nsec);
+}
 // The bits of struct statx, as the kernel carries them.
 struct kstat {
     uint64_t ino, size, blocks, dev, rdev, mnt_id;

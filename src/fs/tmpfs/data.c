@@ -39,7 +39,7 @@ static int page_make(struct tmpfs_inode *t, uint64_t index, struct tmpfs_page **
         return err == -ENOMEM ? -ENOSPC : err;
     }
     t->pages_held++;
-    t->inode.blocks += PAGE_SIZE / 512;
+    WRITE_SHARED(t->inode.blocks, t->inode.blocks + PAGE_SIZE / 512);
     *out = p;
     return 0;
 }
@@ -51,7 +51,7 @@ static void pages_drop(struct tmpfs_inode *t, uint64_t from, uint64_t to)
         n++;
     }
     t->pages_held -= n;
-    t->inode.blocks -= n * (PAGE_SIZE / 512);
+    WRITE_SHARED(t->inode.blocks, t->inode.blocks - n * (PAGE_SIZE / 512));
     tmpfs_uncharge(t->quota, n);
 }
 static void page_zero_part(struct tmpfs_inode *t, uint64_t from, uint64_t to) // within one page
@@ -95,7 +95,7 @@ static void shm_account(struct tmpfs_inode *t)
     else
         tmpfs_uncharge(t->quota, t->pages_held - now);
     t->pages_held = now;
-    t->inode.blocks = now * (PAGE_SIZE / 512);
+    WRITE_SHARED(t->inode.blocks, now * (PAGE_SIZE / 512));
 }
 static int move_to_shm(struct tmpfs_inode *t)
 {

@@ -47,14 +47,14 @@ static int entry_add(struct tmpfs_inode *dir, struct tmpfs_dirent *e, struct tmp
     e->inode = t;
     e->cookie = dir->next_cookie++;
     list_push_back(&dir->entries, &e->link);
-    dir->inode.size += DIRENT_SIZE;
+    WRITE_SHARED(dir->inode.size, dir->inode.size + DIRENT_SIZE);
     return 0;
 }
 static void entry_del(struct tmpfs_inode *dir, struct tmpfs_dirent *e)
 {
     htab_remove(&dir->names, &e->hnode);
     list_del(&e->link);
-    dir->inode.size -= DIRENT_SIZE;
+    WRITE_SHARED(dir->inode.size, dir->inode.size - DIRENT_SIZE);
 }
 static void dir_changed(struct inode *dir)
 {
@@ -124,7 +124,7 @@ static int dir_add_new(struct inode *dir, struct dentry *d, uint32_t mode, uint6
         return err;
     }
     if (S_ISDIR(mode))
-        dir->nlink++;
+        WRITE_SHARED(dir->nlink, dir->nlink + 1);
     dir_changed(dir);
     dentry_instantiate(d, inode_get(&t->inode));
     return 0;
@@ -158,7 +158,7 @@ static int dir_tmpfile(struct inode *dir, struct dentry *d, uint32_t mode, const
 static void inode_link_change(struct inode *i, int by)
 {
     mutex_lock(&i->lock);
-    i->nlink = (uint32_t)((int)i->nlink + by);
+    WRITE_SHARED(i->nlink, (uint32_t)((int)i->nlink + by));
     inode_touch(i, IATTR_CTIME);
     mutex_unlock(&i->lock);
 }
@@ -201,8 +201,8 @@ static int dir_rmdir(struct inode *dir, struct dentry *d) // d's directory is lo
     struct inode *i = &e->inode->inode;
     entry_del(tmpfs_i(dir), e);
     entry_free(e);
-    i->nlink = 0;
-    dir->nlink--;
+    WRITE_SHARED(i->nlink, 0);
+    WRITE_SHARED(dir->nlink, dir->nlink - 1);
     dir_changed(dir);
     inode_put(i);
     return 0;
@@ -216,8 +216,8 @@ static void rename_exchange(struct inode *odir, struct tmpfs_dirent *o, struct i
     o->inode = n->inode;
     n->inode = t;
     if (odir != ndir) {
-        odir->nlink = (uint32_t)((int)odir->nlink + nd - od);
-        ndir->nlink = (uint32_t)((int)ndir->nlink + od - nd);
+        WRITE_SHARED(odir->nlink, (uint32_t)((int)odir->nlink + nd - od));
+        WRITE_SHARED(ndir->nlink, (uint32_t)((int)ndir->nlink + od - nd));
     }
 }
 // The entry that the moved name takes the place of: its inode loses a link.
@@ -225,8 +225,8 @@ static void rename_replaced(struct inode *ndir, struct tmpfs_dirent *n)
 {
     struct inode *victim = &n->inode->inode;
     if (S_ISDIR(victim->mode)) {
-        victim->nlink = 0; // locked by the VFS
-        ndir->nlink--;
+        WRITE_SHARED(victim->nlink, 0); // locked by the VFS
+        WRITE_SHARED(ndir->nlink, ndir->nlink - 1);
     } else {
         inode_link_change(victim, -1);
     }
@@ -266,8 +266,8 @@ static int dir_rename(struct inode *odir, struct dentry *od, struct inode *ndir,
     entry_del(tmpfs_i(odir), o);
     entry_free(o);
     if (is_dir && odir != ndir) {
-        odir->nlink--;
-        ndir->nlink++;
+        WRITE_SHARED(odir->nlink, odir->nlink - 1);
+        WRITE_SHARED(ndir->nlink, ndir->nlink + 1);
     }
     dir_changed(odir);
     dir_changed(ndir);
