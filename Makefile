@@ -41,7 +41,7 @@ lint:
 	@tools/layers.py
 
 doc: build
-	@$(BUILD)/nacre syscalls --format=md >doc/compatibility.md
+	@tools/doc.sh $(BUILD)/nacre
 
 install: build
 	@meson install -C $(BUILD) --quiet

@@ -4,15 +4,17 @@
 // with high halves set. Its own interpreter and its own reading of the table, nothing shared with
 // the product.
 //
-//     filtercheck PID GOLDEN [IPSTART IPEND]     exit 0: equal
+//     filtercheck PID GOLDEN [ip]     exit 0: equal
 //
 // A golden line is "NUMBER NAME [ARG OP VALUES...]..."; conditions of a line hold together, lines of
-// one number are alternatives. With an IP range the lines hold for calls from inside it only.
+// one number are alternatives. With "ip" the lines hold for calls from inside a range of addresses,
+// which is taken from the filter itself and printed as "range START END".
 #include <errno.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -108,6 +110,24 @@ static uint32_t eval(const struct seccomp_data *d)
     return 0;
 }
 
+// The range that the program compares the instruction pointer with: hi == H, lo >= A, not lo > B.
+static void find_range(void)
+{
+    const uint32_t hi = offsetof(struct seccomp_data, instruction_pointer) + 4;
+    for (long i = 0; i + 5 < prog_len; i++)
+        if (prog[i].code == (BPF_LD | BPF_W | BPF_ABS) && prog[i].k == hi &&
+            prog[i + 1].code == (BPF_JMP | BPF_JEQ | BPF_K) && prog[i + 2].k == hi - 4 &&
+            prog[i + 3].code == (BPF_JMP | BPF_JGE | BPF_K) &&
+            prog[i + 4].code == (BPF_JMP | BPF_JGT | BPF_K)) {
+            ip_start = ((uint64_t)prog[i + 1].k << 32 | prog[i + 3].k) - 1;
+            ip_end = (uint64_t)prog[i + 1].k << 32 | prog[i + 4].k;
+            printf("range %llx %llx\n", (long long)ip_start, (long long)ip_end);
+            return;
+        }
+    fprintf(stderr, "the filter compares no instruction pointer\n");
+    exit(2);
+}
+
 static int holds(const struct cond *c, uint64_t v)
 {
     if (!strcmp(c->op, "==")) return v == c->v[0];
@@ -169,14 +189,12 @@ static uint64_t pick(const struct row *r, int arg)
 
 int main(int argc, char **argv)
 {
-    if (argc != 3 && argc != 5)
+    if (argc != 3 && argc != 4)
         return 2;
     read_golden(argv[2]);
-    if (argc == 5) {
-        ip_start = strtoull(argv[3], 0, 16);
-        ip_end = strtoull(argv[4], 0, 16);
-    }
     read_filter((pid_t)atoi(argv[1]));
+    if (argc == 4)
+        find_range();
     long tried = 0, let = 0, wrong = 0;
     static const struct row none;
     for (int nr = -2; nr < 600; nr++) {
