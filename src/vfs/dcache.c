@@ -16,6 +16,7 @@ static struct htab table;                      // [dentry_lock]
 static struct list lru = LIST_INIT(lru);       // [dentry_lock] oldest first
 static size_t lru_count;                       // [dentry_lock]
 static uint64_t rename_seq;                    // [A]
+static bool shrinking;                         // [A]
 constexpr size_t DCACHE_UNUSED_MAX = 20'000;
 constexpr size_t SHRINK_BATCH = 64;
 
@@ -177,8 +178,12 @@ void dentry_put(struct dentry *d)
     spin_unlock(&dentry_lock);
     if (freed)
         dentry_free_chain(d);
-    if (excess)
+    // Freeing an entry may put others (an overlay's holds those of its layers): the one who shrinks
+    // does all of it, or each would call the next, deeper and deeper.
+    if (excess && !__atomic_test_and_set(&shrinking, __ATOMIC_ACQUIRE)) {
         shrink_batch(nullptr, excess);
+        __atomic_clear(&shrinking, __ATOMIC_RELEASE);
+    }
 }
 
 static struct dentry *dentry_alloc_raw(struct super *sb, const char *name, size_t n)
