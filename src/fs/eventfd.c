@@ -117,6 +117,7 @@ static const struct file_ops eventfd_fops = {
     .poll = eventfd_poll,
     .release = eventfd_release,
     .fdinfo = eventfd_fdinfo,
+    .llseek = file_noop_llseek,
     .stream = true,
     .nowait = true,
 };

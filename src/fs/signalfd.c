@@ -145,6 +145,7 @@ static const struct file_ops signalfd_fops = {
     .poll = signalfd_poll,
     .release = signalfd_release,
     .fdinfo = signalfd_fdinfo,
+    .llseek = file_noop_llseek,
     .stream = true,
     .nowait = true,
 };

@@ -232,6 +232,7 @@ static const struct file_ops timerfd_fops = {
     .ioctl = timerfd_ioctl,
     .release = timerfd_release,
     .fdinfo = timerfd_fdinfo,
+    .llseek = file_noop_llseek,
     .stream = true,
     .nowait = true,
 };

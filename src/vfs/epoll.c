@@ -550,6 +550,7 @@ static const struct file_ops epoll_fops = {
     .poll = epoll_fpoll,
     .release = epoll_frelease,
     .fdinfo = epoll_fdinfo,
+    .llseek = file_noop_llseek,
     .stream = true,
 };
 

@@ -356,6 +356,11 @@ static int64_t seek_target(struct file *f, int64_t off, int whence)
     return pos;
 }
 
+int64_t file_noop_llseek(struct file *f, int64_t off, int whence)
+{
+    return 0;
+}
+
 int64_t file_seek(struct file *f, int64_t off, int whence)
 {
     if (f->ops->stream)

@@ -44,7 +44,7 @@ struct file_ops {
     int (*flush)(struct file *f, void *owner);   // at each close(2)   default: 0
     void (*release)(struct file *f);             // last reference     default: nothing
     void (*fdinfo)(struct file *f, struct strbuf *out); // extra lines for /proc/PID/fdinfo
-    bool stream;   // no position: lseek, pread, pwrite give ESPIPE
+    bool stream;   // no position: pread and pwrite give ESPIPE, and lseek unless there is an llseek
     bool own_position; // the position is kept elsewhere: read and write get &f->pos as a mark for
                        // "where you are", llseek answers; O_APPEND is the file's business
     bool nowait;   // read/write never block on disk: usable for RWF_NOWAIT
@@ -101,6 +101,7 @@ long file_write(struct file *f, struct uio *u, int64_t *pos);
 long file_write_flags(struct file *f, struct uio *u, int64_t *pos, bool append, bool sync);
 long file_read_kernel(struct file *f, void *buf, size_t n, int64_t off); // whole or to EOF
 int64_t file_seek(struct file *f, int64_t off, int whence);
+int64_t file_noop_llseek(struct file *f, int64_t off, int whence); // stays at 0: eventfd and the like
 uint32_t file_poll(struct file *f, struct poll_table *pt);
 
 // "." at position 0 and ".." at position 1 for readdir; false when the sink is full.

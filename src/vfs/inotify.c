@@ -495,6 +495,7 @@ static const struct file_ops inotify_fops = {
     .ioctl = inotify_ioctl,
     .release = inotify_release,
     .fdinfo = inotify_fdinfo,
+    .llseek = file_noop_llseek,
     .stream = true,
     .nowait = true,
 };
