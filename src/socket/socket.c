@@ -13,7 +13,6 @@
 
 constexpr int NFAMILIES = 64;
 static socket_create_fn *families[NFAMILIES];
-uint32_t net_wmem_max = 212992, net_rmem_max = 212992, net_somaxconn = 4096;
 
 struct sock_inode {
     struct inode inode;
@@ -217,7 +216,7 @@ static int set_common(struct socket *s, struct task *t, int name, int v, const v
     case SO_RCVBUF: {
         bool snd = name == SO_SNDBUF || name == SO_SNDBUFFORCE;
         bool force = name == SO_SNDBUFFORCE || name == SO_RCVBUFFORCE;
-        set_buf(snd ? &s->sndbuf : &s->rcvbuf, v, snd ? net_wmem_max : net_rmem_max,
+        set_buf(snd ? &s->sndbuf : &s->rcvbuf, v, SOCK_BUF_DEFAULT,
                 snd ? 4608 : 2304, force);
         if (snd)
             waitq_wake(&s->wq, POLLOUT | POLLWRNORM);

@@ -79,7 +79,4 @@ void socket_sigpipe(int flags); // unless MSG_NOSIGNAL
 // Appends a control message; sets MSG_CTRUNC when it does not fit (then a prefix is stored).
 void sockmsg_put(struct sockmsg *m, int level, int type, const void *data, size_t n);
 
-constexpr uint32_t SOCK_BUF_DEFAULT = 212992;
-extern uint32_t net_wmem_max, net_rmem_max, net_somaxconn;
-// /proc/net/unix, and the like of other families later.
-void unix_show(struct strbuf *out);
+constexpr uint32_t SOCK_BUF_DEFAULT = 212992; // and maximum: net.core.{r,w}mem_{default,max}

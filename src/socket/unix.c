@@ -3,6 +3,7 @@
 #include "socket/unix.h"
 #include "abi/errno.h"
 #include "base/slab.h"
+#include "fs/proc/net.h"
 #include "mem/uaccess.h"
 #include <fcntl.h>
 #include <linux/sockios.h>
@@ -14,7 +15,6 @@
 SLAB_DEFINE(unix_slab, struct unix_sock);
 SLAB_DEFINE(addr_slab, struct unix_addr);
 
-uint32_t unix_max_dgram_qlen = 512;
 static struct spinlock table_lock;
 static struct htab abstract_names;              // [table_lock] unix_sock.abstract
 static struct list all_socks = LIST_INIT(all_socks); // [table_lock]
@@ -204,8 +204,6 @@ static int bind_path(struct unix_sock *u, struct task *t, struct sockaddr_un *su
     char name[sizeof(sun->sun_path) + 1] = {};
     size_t n = strnlen(sun->sun_path, len - offsetof(struct sockaddr_un, sun_path));
     memcpy(name, sun->sun_path, n);
-    if (__atomic_load_n(&u->addr, __ATOMIC_ACQUIRE))
-        return -EINVAL;
     memset(sun->sun_path + n, 0, sizeof(sun->sun_path) - n);
     struct unix_addr *a = addr_new(sun, (uint32_t)(offsetof(struct sockaddr_un, sun_path) + n + 1));
     if (!a)
@@ -227,6 +225,8 @@ static int bind_path(struct unix_sock *u, struct task *t, struct sockaddr_un *su
     if (err) {
         addr_put(a);
         path_put(path);
+        if (vfs_unlink(&ctx, AT_FDCWD, name)) // somebody else did
+            return err;
         return err;
     }
     struct inode *i = path.dentry->inode;
@@ -749,10 +749,9 @@ static int unix_setopt(struct socket *s, struct task *t, int level, int name, co
     return level == SOL_SOCKET ? -ENOPROTOOPT : -EOPNOTSUPP;
 }
 
-// "Num RefCount Protocol Flags Type St Inode Path"
-void unix_show(struct strbuf *out)
+// /proc/net/unix below its heading: "Num RefCount Protocol Flags Type St Inode Path"
+static void unix_show(struct strbuf *out)
 {
-    strbuf_str(out, "Num       RefCount Protocol Flags    Type St Inode Path\n");
     spin_lock(&table_lock);
     list_for_each(l, &all_socks) {
         struct unix_sock *u = list_entry(l, struct unix_sock, all_link);
@@ -797,4 +796,5 @@ static const struct socket_ops unix_ops = {
 __attribute__((constructor)) static void unix_register(void)
 {
     socket_register_family(AF_UNIX, unix_create);
+    proc_net_unix_hook = unix_show;
 }

@@ -7,6 +7,7 @@
 // goes first (unix_lock2). `iolock` (mutex) keeps one reader at a time and is taken before it.
 #pragma once
 #include "base/htab.h"
+#include "kern/sysctl.h"
 #include "socket/socket.h"
 #include <sys/un.h>
 
@@ -88,10 +89,9 @@ static inline bool unix_is_dgram(const struct unix_sock *u)
 {
     return u->sk.type == SOCK_DGRAM;
 }
-extern uint32_t unix_max_dgram_qlen; // /proc/sys/net/unix/max_dgram_qlen
 static inline bool unix_dgram_full(struct unix_sock *u)
 {
-    return READ_SHARED(u->rxn) > unix_max_dgram_qlen;
+    return READ_SHARED(u->rxn) > READ_SHARED(sysctls.max_dgram_qlen);
 }
 static inline bool unix_writable(struct unix_sock *u)
 {

@@ -3,6 +3,7 @@
 // families get is kernel memory.
 #include "socket/socket.h"
 #include "base/slab.h"
+#include "kern/sysctl.h"
 #include "sys/fs_util.h"
 #include "sys/protos.h"
 #include "sys/waitarg.h"
@@ -155,8 +156,9 @@ long sys_listen(struct task *t, int fd, int backlog)
     int err = get_socket(t, fd, &f, &s);
     if (err)
         return err;
-    if ((uint32_t)backlog > net_somaxconn)
-        backlog = (int)net_somaxconn;
+    uint32_t max = READ_SHARED(sysctls.somaxconn);
+    if ((uint32_t)backlog > max)
+        backlog = (int)max;
     err = s->ops->listen(s, t, backlog);
     file_put(f);
     return err;

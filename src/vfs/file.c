@@ -364,7 +364,7 @@ int64_t file_noop_llseek(struct file *f, int64_t off, int whence)
 int64_t file_seek(struct file *f, int64_t off, int whence)
 {
     if (f->ops->stream)
-        return -ESPIPE;
+        return f->ops->llseek ? f->ops->llseek(f, off, whence) : -ESPIPE;
     // A file system over another seeks in its own file and then in the one below: same rank.
     mutex_lock_nested(&f->pos_lock);
     int64_t pos = f->ops->llseek ? f->ops->llseek(f, off, whence) : seek_target(f, off, whence);

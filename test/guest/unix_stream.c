@@ -70,7 +70,7 @@ GT(errors)
     GT_ERR(socket(AF_UNIX, 77, 0), EINVAL);
     GT_ERR(socket(AF_UNIX, SOCK_RDM, 0), ESOCKTNOSUPPORT);
     GT_ERR(socket(AF_UNIX, SOCK_STREAM, 5), EPROTONOSUPPORT);
-    GT_ERR(socket(44, SOCK_STREAM, 0), EAFNOSUPPORT);
+    GT_ERR(socket(60, SOCK_STREAM, 0), EAFNOSUPPORT);
     s = (int)GT_OK(socket(AF_UNIX, SOCK_STREAM, 0));
     char b[4];
     GT_ERR(read(s, b, 4), EINVAL);
@@ -108,7 +108,11 @@ GT(names)
     GT_OK(getsockname(l, (void *)&b, &blen));
     GT_EQ(blen, offsetof(struct sockaddr_un, sun_path) + strlen(a.sun_path) + 1);
     GT_STR(b.sun_path, a.sun_path);
+    GT_ERR(bind(l, (void *)&a, len), EADDRINUSE);
+    strcat(a.sun_path, "x");
     GT_ERR(bind(l, (void *)&a, len), EINVAL);
+    GT_ERR(stat(a.sun_path, &st), ENOENT);
+    a.sun_path[strlen(a.sun_path) - 1] = 0;
     int s = (int)GT_OK(socket(AF_UNIX, SOCK_STREAM, 0));
     GT_ERR(bind(s, (void *)&a, len), EADDRINUSE);
     GT_OK(connect(s, (void *)&a, len));

@@ -2,8 +2,10 @@
 // /proc/PID/{stat,status,statm,limits,io}: formats of proc(5), field for field.
 #include "abi/errno.h"
 #include "fs/proc/proc.h"
+#include "fs/tty.h"
 #include "kern/limits.h"
 #include <string.h>
+#include <sys/sysmacros.h>
 
 constexpr uint64_t NS_PER_TICK = 10'000'000; // USER_HZ = 100
 
@@ -109,6 +111,20 @@ static void comm_copy(struct task *t, char comm[16])
     comm[15] = 0;
 }
 
+// Number of the controlling terminal as the kernel shows it, and its foreground group.
+static int tty_view(struct thread_group *g, const struct pidns *ns, int *tpgid)
+{
+    uint64_t dev = 0;
+    *tpgid = -1;
+    struct session *s = group_session_get(g);
+    if (s) {
+        tty_session_info(s, ns, &dev, tpgid);
+        session_put(s);
+    }
+    unsigned mi = minor(dev);
+    return (int)((mi & 0xff) | major(dev) << 8 | (mi & ~0xffu) << 12);
+}
+
 static int show_stat(struct strbuf *out, struct proc_inode *p, bool whole)
 {
     struct task *t = p->task;
@@ -134,8 +150,9 @@ static int show_stat(struct strbuf *out, struct proc_inode *p, bool whole)
         mm_put(mm);
     }
     int pgid = group_pgid_in(g, ns);
-    strbuf_fmt(out, "%d (%s) %c %d %d %d 0 %d 0 ", whole ? task_tgid_in(t, ns) : task_tid_in(t, ns),
-               comm, state_char(t), group_ppid_in(g, ns), pgid, group_sid_in(g, ns), -1);
+    int tpgid, tty_nr = tty_view(g, ns, &tpgid);
+    strbuf_fmt(out, "%d (%s) %c %d %d %d %d %d 0 ", whole ? task_tgid_in(t, ns) : task_tid_in(t, ns),
+               comm, state_char(t), group_ppid_in(g, ns), pgid, group_sid_in(g, ns), tty_nr, tpgid);
     strbuf_fmt(out, "%lu 0 %lu 0 %lu %lu %lu %lu ", tv.minflt, tv.majflt, tv.utime / NS_PER_TICK,
                tv.stime / NS_PER_TICK, tv.cutime / NS_PER_TICK, tv.cstime / NS_PER_TICK);
     int nice = READ_SHARED(t->nice);
