@@ -34,6 +34,7 @@ static_assert(sizeof(siginfo_t) == 128 && sizeof(struct rt_frame) == 440);
 
 enum : uint64_t { UC_FP_XSTATE = 1, UC_SIGCONTEXT_SS = 2, UC_STRICT_RESTORE_SS = 4 };
 constexpr uint64_t REDZONE = 128;
+constexpr uint64_t CANONICAL_END = 1ull << 47; // the vDSO may lie above task_size
 constexpr uint64_t EFLAGS_USER = 0x50dd5 /* AC|OF|DF|TF|SF|ZF|AF|PF|CF|RF */;
 constexpr uint64_t EFLAGS_TF = 0x100, EFLAGS_DF = 0x400, EFLAGS_RF = 0x10000, EFLAGS_IF = 0x200;
 constexpr uint16_t USER_CS = 0x33, USER_DS = 0x2b;
@@ -54,11 +55,6 @@ static int altstack_state(const struct task *t, uint64_t sp)
     if (!t->altstack_size)
         return SS_DISABLE;
     return altstack_on(t, sp) ? SS_ONSTACK : 0;
-}
-
-static uint64_t canonical_limit(struct task *t)
-{
-    return t->ctx->ops->task_size();
 }
 
 // Where the frame and the XSAVE area go; false when the alternate stack would overflow.
@@ -178,7 +174,7 @@ static void altstack_restore(struct task *t, const struct frame_stack *s)
 static int regs_restore(struct task *t, const struct frame_sigcontext *c)
 {
     struct user_regs *r = &t->regs;
-    if ((c->cs | 3) != USER_CS || (c->ss | 3) != USER_DS || c->rip >= canonical_limit(t))
+    if ((c->cs | 3) != USER_CS || (c->ss | 3) != USER_DS || c->rip >= CANONICAL_END)
         return -EINVAL;
     uint64_t flags = (r->rflags & ~EFLAGS_USER) | (c->eflags & EFLAGS_USER) | EFLAGS_IF | 2;
     r->r8 = c->r8, r->r9 = c->r9, r->r10 = c->r10, r->r11 = c->r11;
