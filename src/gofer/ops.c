@@ -164,7 +164,7 @@ static void sink_node(struct server *s, struct walk_sink *k, const struct stat *
     np_node_put(&k->nodes, &q, &a);
 }
 // Shared by Twalkgetattr and Twalkopen: *nf is null when the walk stopped early or newfid is none.
-static int walk_nodes(struct server *s, uint32_t fid, uint32_t newfid, const struct np_names *names,
+int walk_nodes(struct server *s, uint32_t fid, uint32_t newfid, const struct np_names *names,
                       bool want_node, struct np_nodes *nodes, struct node **out)
 {
     struct fid *f;
@@ -174,7 +174,7 @@ static int walk_nodes(struct server *s, uint32_t fid, uint32_t newfid, const str
     if (newfid != NP_NOFID && fid_find(s, newfid))
         return -EBADF;
     struct walk_sink k = {.each = sink_node,
-                          .nodes = wspan_of(s->scratch, NP_MAXWALK * NP_NODE_SIZE)};
+                          .nodes = wspan_of(s->nodebuf, sizeof(s->nodebuf))};
     if (names->n == 0) {
         struct stat st;
         err = node_stat(f->node, &st);

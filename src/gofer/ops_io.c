@@ -105,10 +105,12 @@ static bool emit(struct server *s, struct fid *f, const struct host_dirent *e, b
     return plus ? np_dirent_plus_put(w, &d) : np_dirent_put(w, &d);
 }
 
+// The entries are put where the reply has them: at `at` in the frame.
 static int read_dir(struct server *s, struct fid *f, uint64_t offset, size_t count, bool plus,
-                    struct span *out)
+                    size_t at, struct span *out, bool *eof)
 {
-    struct wspan w = wspan_of(s->tx + DATA_OFF, MIN(count, s->msize - DATA_OFF));
+    struct wspan w = wspan_of(s->tx + at, MIN(count, s->msize - at));
+    *eof = false;
     if (f->node->type != S_IFDIR)
         return -ENOTDIR;
     if (offset != f->dirpos) {
@@ -127,8 +129,10 @@ static int read_dir(struct server *s, struct fid *f, uint64_t offset, size_t cou
         long n = host_call(__NR_getdents64, f->io, s->scratch, want);
         if (n < 0)
             return (int)n;
-        if (n == 0)
+        if (n == 0) {
+            *eof = true;
             break;
+        }
         long i = 0;
         while (i < n && !full) {
             const struct host_dirent *e = (const void *)(s->scratch + i);
@@ -150,17 +154,48 @@ static int read_dir(struct server *s, struct fid *f, uint64_t offset, size_t cou
 int op_treaddir(struct server *s, const struct np_msg *t, struct np_msg *r)
 {
     struct fid *f;
+    bool eof;
     int err = open_fid(s, t->treaddir.fid, &f);
     return err ? err
-               : read_dir(s, f, t->treaddir.offset, t->treaddir.count, false, &r->rreaddir.data);
+               : read_dir(s, f, t->treaddir.offset, t->treaddir.count, false, DATA_OFF,
+                          &r->rreaddir.data, &eof);
 }
 int op_treaddirplus(struct server *s, const struct np_msg *t, struct np_msg *r)
 {
     struct fid *f;
+    bool eof = false;
     int err = open_fid(s, t->treaddirplus.fid, &f);
-    return err ? err
-               : read_dir(s, f, t->treaddirplus.offset, t->treaddirplus.count, true,
-                          &r->rreaddirplus.data);
+    if (!err)
+        err = read_dir(s, f, t->treaddirplus.offset, t->treaddirplus.count, true, DATA_OFF + 1,
+                       &r->rreaddirplus.data, &eof);
+    r->rreaddirplus.eof = eof;
+    return err;
+}
+int op_twalkreaddir(struct server *s, const struct np_msg *t, struct np_msg *r)
+{
+    const struct np_twalkreaddir *a = &t->twalkreaddir;
+    struct np_nodes *nodes = &r->rwalkreaddir.nodes;
+    struct node *n;
+    struct fid *nf;
+    bool eof = false;
+    int err = walk_nodes(s, a->fid, a->newfid, &a->names, true, nodes, &n);
+    if (err || !n)
+        return err;
+    err = n->type == S_IFDIR ? fid_new(s, a->newfid, n, &nf) : -ENOTDIR;
+    node_put(s, n);
+    if (err)
+        return err;
+    nf->io = node_open(n, O_RDONLY);
+    err = nf->io < 0 ? nf->io : 0;
+    if (!err)
+        err = read_dir(s, nf, 0, a->count, true, DATA_OFF + 1 + 2 + nodes->raw.n,
+                       &r->rwalkreaddir.data, &eof);
+    if (err)
+        fid_free(s, nf);
+    else if (eof)
+        fid_close_io(nf);
+    r->rwalkreaddir.eof = eof;
+    return err;
 }
 
 int op_tfsync(struct server *s, const struct np_msg *t, struct np_msg *r)

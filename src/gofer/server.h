@@ -51,6 +51,7 @@ struct server {
     bool ext;
     uint8_t *rx, *tx;         // NP_MSIZE_MAX each; the arena of the request being served
     uint8_t *scratch;
+    uint8_t nodebuf[NP_MAXWALK * NP_NODE_SIZE];
     int donated;              // descriptor to send with the reply; -1
 };
 constexpr size_t GOFER_SCRATCH = 65536;
@@ -82,6 +83,9 @@ int fid_dir(struct server *s, uint32_t id, struct node **out);   // a directory 
 int name_copy(struct span n, char buf[static NP_NAME_MAX + 1]);  // NUL-terminated, checked
 int str_copy(struct span v, char *buf, size_t size);
 bool str_is(struct span v, const char *s);
+// ops.c: *out (ref) is null when the walk stopped early, or !want_node
+int walk_nodes(struct server *s, uint32_t fid, uint32_t newfid, const struct np_names *names,
+               bool want_node, struct np_nodes *nodes, struct node **out);
 // ops_attr.c
 uint32_t mode_kept(const struct node *n, uint32_t mode);         // without set-id bits
 int node_chmod(struct node *n, int fd, uint32_t mode);           // fd: open on n, or -1
@@ -100,7 +104,7 @@ void attr_of(struct server *s, const struct stat *st, struct np_attr *a);
     X(txattrwalk) X(txattrcreate) X(treaddir) X(tfsync) X(tlock) X(tgetlock) X(tlink) X(tmkdir)   \
     X(trenameat) X(tunlinkat) X(tread) X(twrite) X(twalkgetattr) X(twalkopen) X(tcreateopen)      \
     X(tmakenode) X(tallocate) X(treaddirplus) X(txattrget) X(txattrset) X(trenameat2)             \
-    X(tsetattrplus)
+    X(tsetattrplus) X(twalkreaddir)
 #define X(name) int op_##name(struct server *s, const struct np_msg *t, struct np_msg *r);
 GOFER_OPS(X)
 #undef X

@@ -104,9 +104,14 @@ int c9_link(struct gofer_client *c, uint32_t dfid, uint32_t fid, struct span nam
 int c9_unlink(struct gofer_client *c, uint32_t dfid, struct span name, bool dir);
 int c9_rename(struct gofer_client *c, uint32_t odfid, struct span oname, uint32_t ndfid,
               struct span nname, unsigned flags);
-// Reads entries into r->buf (set by the caller); *entries views it. *plus: with attributes.
+// Reads entries into r->buf (set by the caller); *entries views it. *eof: nothing comes after them.
+// They have attributes when c->ext.
 int c9_readdir(struct gofer_client *c, uint32_t fid, uint64_t off, struct c9_reply *r,
-               struct span *entries, bool *plus);
+               struct span *entries, bool *eof);
+// Opens a directory, and (c->ext) reads as c9_readdir does: newfid is open, or with *eof just walked.
+int c9_opendir(struct gofer_client *c, uint32_t fid, uint32_t newfid, const struct np_names *names,
+               size_t *found, struct c9_node *last, struct c9_reply *r, struct span *entries,
+               bool *eof);
 long c9_read(struct gofer_client *c, uint32_t fid, void *buf, size_t n, uint64_t off);
 long c9_write(struct gofer_client *c, uint32_t fid, const void *buf, size_t n, uint64_t off);
 int c9_fsync(struct gofer_client *c, uint32_t fid, bool datasync);

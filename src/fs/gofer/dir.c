@@ -427,47 +427,83 @@ static int gofer_readlink(struct inode *i, struct strbuf *out)
 constexpr size_t DIR_BUF = 32 << 10;
 constexpr int64_t DIR_FIRST = 2; // after "." and ".."
 struct gofer_dir {
-    uint32_t fid;
+    uint32_t fid;          // NP_NOFID: all that there is is in `reply`
     struct c9_reply reply;
     struct span rest;      // entries not emitted yet, in reply's buffer
     int64_t pos;           // position of `rest`
-    bool plus;
+    bool eof;              // nothing comes after it
+    bool started;          // has been read from
     uint8_t *buf;          // owned
 };
 SLAB_DEFINE(gofer_dir_slab, struct gofer_dir);
 
-static int gofer_dir_open(struct file *f)
+static int dir_buf(struct gofer_dir *gd)
 {
-    struct gofer_inode *gi = gi_of(f->inode), *base;
+    if (!gd->buf)
+        gd->buf = mem_alloc(DIR_BUF);
+    c9_done(&gd->reply);
+    c9_reply_init(&gd->reply);
+    gd->reply.buf = gd->buf;
+    gd->reply.cap = DIR_BUF;
+    gd->pos = -1;
+    return gd->buf ? 0 : -ENOMEM;
+}
+static void prefetch_all(struct gofer_inode *gi, struct gofer_dir *gd)
+{
+    struct span s = gd->rest;
+    struct np_dirent d;
+    while (gc_of(gi)->ext && np_dirent_plus_get(&s, &d))
+        if (d.has_attr && np_name_ok(d.name))
+            prefetch_put(gi, &d);
+}
+// Opens the directory on the server; the first entries come along.
+static int dir_start(struct gofer_inode *gi, struct gofer_dir *gd)
+{
     struct gofer_client *c = gc_of(gi);
-    struct gofer_dir *gd = slab_alloc(&gofer_dir_slab);
+    struct gofer_inode *base;
     struct np_names names;
     struct c9_node n;
     size_t found;
     uint32_t fid;
     char buf[NP_NAME_MAX + 1];
-    int fd;
+    int err = dir_buf(gd);
+    if (!err)
+        err = gfs_locate(gi, &base, &fid, &names, buf);
+    if (err)
+        return err;
+    uint32_t newfid = c9_fid_new(c);
+    err = newfid == NP_NOFID ? -ENFILE
+                             : c9_opendir(c, fid, newfid, &names, &found, &n, &gd->reply, &gd->rest,
+                                          &gd->eof);
+    gfs_unlocate(base);
+    if (err || found < names.n)
+        return err ? err : -ENOENT;
+    if (n.qid.path != gi->vfs.ino) {
+        c9_clunk(c, newfid);
+        return -ESTALE;
+    }
+    if (gd->eof)
+        gfs_fid_offer(gi, newfid); // for what is looked up or opened below
+    else
+        gd->fid = newfid;
+    if (c->ext)
+        gd->pos = DIR_FIRST;
+    prefetch_all(gi, gd);
+    return 0;
+}
+static int gofer_dir_open(struct file *f)
+{
+    struct gofer_dir *gd = slab_alloc(&gofer_dir_slab);
     if (!gd)
         return -ENOMEM;
-    int err = gfs_locate(gi, &base, &fid, &names, buf);
-    if (!err) {
-        gd->fid = c9_fid_new(c);
-        err = gd->fid == NP_NOFID ? -ENFILE
-                                  : c9_open(c, fid, gd->fid, O_RDONLY | O_DIRECTORY, &names, &found,
-                                            &n, &fd);
-        gfs_unlocate(base);
-        if (!err && found < names.n) {
-            err = -ENOENT;
-        } else if (!err && n.qid.path != gi->vfs.ino) {
-            c9_clunk(c, gd->fid);
-            err = -ESTALE;
-        }
-    }
+    gd->fid = NP_NOFID;
+    int err = dir_start(gi_of(f->inode), gd);
     if (err) {
+        c9_done(&gd->reply);
+        mem_free(gd->buf);
         slab_free(&gofer_dir_slab, gd);
         return err;
     }
-    gd->pos = -1;
     f->data = gd;
     return 0;
 }
@@ -484,26 +520,53 @@ static int64_t pos_of(uint64_t cookie)
 {
     return cookie > (uint64_t)(INT64_MAX - DIR_FIRST) ? INT64_MAX : (int64_t)cookie + DIR_FIRST;
 }
-static int fill(struct gofer_inode *gi, struct gofer_dir *gd, int64_t pos)
+// In a small directory, which came as a whole.
+static bool skip_to(struct gofer_dir *gd, int64_t pos)
 {
-    if (!gd->buf)
-        gd->buf = mem_alloc(DIR_BUF);
-    if (!gd->buf)
-        return -ENOMEM;
-    c9_done(&gd->reply);
-    c9_reply_init(&gd->reply);
-    gd->reply.buf = gd->buf;
-    gd->reply.cap = DIR_BUF;
-    gd->pos = -1;
-    int err = c9_readdir(gc_of(gi), gd->fid, (uint64_t)(pos - DIR_FIRST), &gd->reply, &gd->rest,
-                         &gd->plus);
+    struct np_dirent d;
+    while (gd->pos != pos && np_dirent_plus_get(&gd->rest, &d))
+        gd->pos = pos_of(d.offset);
+    return gd->pos == pos;
+}
+static int dir_open_server(struct gofer_inode *gi, struct gofer_dir *gd)
+{
+    struct gofer_client *c = gc_of(gi);
+    struct np_names none = {};
+    struct c9_node n;
+    size_t found;
+    uint32_t fid, newfid;
+    int fd, err = gfs_fid_get(gi, &fid);
     if (err)
         return err;
-    struct span s = gd->rest;
-    struct np_dirent d;
-    while (gd->plus && np_dirent_plus_get(&s, &d))
-        if (d.has_attr && np_name_ok(d.name))
-            prefetch_put(gi, &d);
+    newfid = c9_fid_new(c);
+    err = newfid == NP_NOFID ? -ENFILE
+                             : c9_open(c, fid, newfid, O_RDONLY | O_DIRECTORY, &none, &found, &n, &fd);
+    gfs_fid_put(gi);
+    if (!err)
+        gd->fid = newfid;
+    return err;
+}
+static int fill(struct gofer_inode *gi, struct gofer_dir *gd, int64_t pos)
+{
+    struct gofer_client *c = gc_of(gi);
+    int err = 0;
+    if (gd->fid == NP_NOFID) { // again, or from somewhere else than the start
+        err = dir_start(gi, gd);
+        if (err || gd->pos == pos)
+            return err;
+        if (gd->fid == NP_NOFID && skip_to(gd, pos))
+            return 0;
+        if (gd->fid == NP_NOFID) // an entry that is gone: the server knows what came after
+            err = dir_open_server(gi, gd);
+        if (err)
+            return err;
+    }
+    err = dir_buf(gd);
+    if (!err)
+        err = c9_readdir(c, gd->fid, (uint64_t)(pos - DIR_FIRST), &gd->reply, &gd->rest, &gd->eof);
+    if (err)
+        return err;
+    prefetch_all(gi, gd);
     gd->pos = pos;
     return 0;
 }
@@ -517,15 +580,21 @@ static int gofer_readdir(struct file *f, struct dir_context *dc)
     if (!dir_emit_dots(f, dc))
         return 0;
     mutex_lock(&f->inode->lock);
+    // From the start again: what is there now, not what came with the open.
+    bool rewound = dc->pos == DIR_FIRST && gd->started;
+    gd->started = true;
     while (dc->pos != INT64_MAX) {
         struct np_dirent d;
-        if (gd->pos != dc->pos || !gd->rest.n) {
+        if (gd->pos == dc->pos && !gd->rest.n && gd->eof && !rewound)
+            break;
+        if (gd->pos != dc->pos || !gd->rest.n || rewound) {
             err = fill(gi, gd, dc->pos);
+            rewound = false;
             if (err || !gd->rest.n)
                 break;
         }
         struct span before = gd->rest;
-        bool ok = gd->plus ? np_dirent_plus_get(&gd->rest, &d) : np_dirent_get(&gd->rest, &d);
+        bool ok = gc_of(gi)->ext ? np_dirent_plus_get(&gd->rest, &d) : np_dirent_get(&gd->rest, &d);
         if (!ok || d.type > 15) {
             err = -EIO;
             break;
@@ -547,8 +616,14 @@ static int gofer_readdir(struct file *f, struct dir_context *dc)
 }
 static int gofer_dir_fsync(struct file *f, bool datasync)
 {
-    struct gofer_dir *gd = f->data;
-    return c9_fsync(gc_of(gi_of(f->inode)), gd->fid, datasync);
+    struct gofer_inode *gi = gi_of(f->inode);
+    uint32_t fid;
+    int err = gfs_fid_get(gi, &fid);
+    if (err)
+        return err;
+    err = c9_fsync(gc_of(gi), fid, datasync);
+    gfs_fid_put(gi);
+    return err;
 }
 
 const struct file_ops gofer_dir_fops = {

@@ -79,6 +79,7 @@ void gfs_alias_drop(struct gofer_inode *gi, struct gofer_inode *parent, struct s
 // A fid that stays valid until gfs_fid_put().
 MUST_CHECK int gfs_fid_get(struct gofer_inode *gi, uint32_t *fid);
 void gfs_fid_put(struct gofer_inode *gi);
+void gfs_fid_offer(struct gofer_inode *gi, uint32_t fid); // keeps it, or gives it back
 void gfs_fid_forget(struct gofer_inode *gi);   // unless in use: its name on the server is stale
 // Where to walk from to reach gi: a fid (valid until gfs_unlocate(*base)) and no or one name,
 // copied to buf.

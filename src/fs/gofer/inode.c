@@ -335,6 +335,22 @@ void gfs_fid_put(struct gofer_inode *gi)
     if (many)
         evict(c, GFS_MAX_IDLE_FIDS);
 }
+void gfs_fid_offer(struct gofer_inode *gi, uint32_t fid)
+{
+    struct gofer_client *c = gc_of(gi);
+    spin_lock(&c->inode_lock);
+    if (gi->fid == NP_NOFID && gi->parent) {
+        gi->fid = fid;
+        fid = NP_NOFID;
+        c->nfids++;
+        list_push_front(&c->idle_fids, &gi->fid_lru);
+    }
+    bool many = c->nfids > GFS_MAX_IDLE_FIDS;
+    spin_unlock(&c->inode_lock);
+    c9_clunk(c, fid);
+    if (many)
+        evict(c, GFS_MAX_IDLE_FIDS);
+}
 void gfs_fid_forget(struct gofer_inode *gi)
 {
     struct gofer_client *c = gc_of(gi);

@@ -362,19 +362,48 @@ int c9_rename(struct gofer_client *c, uint32_t odfid, struct span oname, uint32_
 }
 
 int c9_readdir(struct gofer_client *c, uint32_t fid, uint64_t off, struct c9_reply *r,
-               struct span *entries, bool *plus)
+               struct span *entries, bool *eof)
 {
     struct np_msg t = {.type = c->ext ? NP_treaddirplus : NP_treaddir};
-    uint32_t count = (uint32_t)MIN(c->msize, r->cap) - 11;
-    *plus = c->ext;
+    uint32_t count = (uint32_t)MIN(c->msize, r->cap) - 16;
+    *eof = false;
     if (c->ext)
         t.treaddirplus = (struct np_treaddirplus){fid, off, count};
     else
         t.treaddir = (struct np_treaddir){fid, off, count};
     int err = c9_call(c, &t, r);
-    if (!err)
-        *entries = c->ext ? r->m.rreaddirplus.data : r->m.rreaddir.data;
-    return err;
+    if (err)
+        return err;
+    *entries = c->ext ? r->m.rreaddirplus.data : r->m.rreaddir.data;
+    *eof = c->ext ? r->m.rreaddirplus.eof : !entries->n;
+    return 0;
+}
+int c9_opendir(struct gofer_client *c, uint32_t fid, uint32_t newfid, const struct np_names *names,
+               size_t *found, struct c9_node *last, struct c9_reply *r, struct span *entries,
+               bool *eof)
+{
+    *entries = (struct span){};
+    *eof = false;
+    if (!c->ext)
+        return open_fallback(c, fid, newfid, O_RDONLY | O_DIRECTORY, names, found, last);
+    struct np_msg t = {.type = NP_twalkreaddir};
+    uint32_t count = (uint32_t)MIN(c->msize, r->cap) - 16 - (uint32_t)(MAX(names->n, 1) * NP_NODE_SIZE);
+    t.twalkreaddir = (struct np_twalkreaddir){fid, newfid, count, *names};
+    int err = c9_call(c, &t, r);
+    if (err) {
+        fid_drop(c, newfid, false);
+        return err;
+    }
+    err = last_node(&r->m.rwalkreaddir.nodes, names, found, last);
+    bool made = r->m.rwalkreaddir.nodes.n >= MAX(names->n, 1);
+    if (err || !made) {
+        fid_drop(c, newfid, made);
+        c9_done(r);
+        return err;
+    }
+    *entries = r->m.rwalkreaddir.data;
+    *eof = r->m.rwalkreaddir.eof;
+    return 0;
 }
 
 long c9_read(struct gofer_client *c, uint32_t fid, void *buf, size_t n, uint64_t off)
