@@ -31,6 +31,7 @@ struct guest {
     bool (*call)(struct guest *); // false: stop
     struct fiber *waiter;
     uint64_t calls, interrupts, exit_code;
+    bool keep; // guest_spawn: the context is not freed
     bool done;
 };
 // Code [start, end) at TEXT, with memory at STACK and DATA; registers to start it at entry.
