@@ -194,21 +194,43 @@ static int file_mmap(struct file *f, struct memobj **obj)
 }
 
 // --- read and write ---------------------------------------------------------------------------------------
+static void pages_copy_out(struct tmpfs_inode *t, uint8_t *to, uint64_t pos, size_t n)
+{
+    for (size_t done = 0, part; done < n; done += part) {
+        uint64_t off = (pos + done) % PAGE_SIZE;
+        part = MIN(n - done, PAGE_SIZE - off);
+        struct tmpfs_page *p = tmpfs_pages_get(&t->pages, (pos + done) / PAGE_SIZE);
+        if (p)
+            memcpy(to + done, p->b + off, part);
+        else
+            memset(to + done, 0, part);
+    }
+}
+// More than a page goes through a buffer: one copy into the guest costs as much as sixteen in here.
 static long read_pages(struct tmpfs_inode *t, struct uio *u, uint64_t pos, size_t n)
 {
+    uint64_t off = pos % PAGE_SIZE;
+    if (n <= PAGE_SIZE - off) {
+        struct tmpfs_page *p = tmpfs_pages_get(&t->pages, pos / PAGE_SIZE);
+        return p ? uio_copy_to(u, p->b + off, n) : uio_zero_to(u, n);
+    }
+    uint8_t *buf = mem_alloc(MIN(n, BOUNCE));
     size_t done = 0;
-    while (done < n) {
-        uint64_t i = (pos + done) / PAGE_SIZE, off = (pos + done) % PAGE_SIZE;
-        size_t part = MIN(n - done, PAGE_SIZE - off);
-        struct tmpfs_page *p = tmpfs_pages_get(&t->pages, i);
-        long put = p ? uio_copy_to(u, p->b + off, part) : uio_zero_to(u, part);
-        if (put < 0)
-            return done ? (long)done : put;
+    long err = buf ? 0 : -ENOMEM;
+    while (!err && done < n) {
+        size_t part = MIN(n - done, BOUNCE);
+        pages_copy_out(t, buf, pos + done, part);
+        long put = uio_copy_to(u, buf, part);
+        if (put < 0) {
+            err = put;
+            break;
+        }
         done += (size_t)put;
         if ((size_t)put < part)
             break;
     }
-    return (long)done;
+    mem_free(buf);
+    return done ? (long)done : err;
 }
 static long read_shm(struct tmpfs_inode *t, struct uio *u, uint64_t pos, size_t n)
 {
@@ -250,27 +272,59 @@ static long file_read_(struct file *f, struct uio *u, int64_t *pos)
     return ret;
 }
 
+// Bytes stored before the mount was full; an error only for none.
+static long pages_copy_in(struct tmpfs_inode *t, const uint8_t *from, uint64_t pos, size_t n)
+{
+    size_t done = 0, part;
+    for (; done < n; done += part) {
+        struct tmpfs_page *p;
+        uint64_t off = (pos + done) % PAGE_SIZE;
+        part = MIN(n - done, PAGE_SIZE - off);
+        int err = page_make(t, (pos + done) / PAGE_SIZE, &p);
+        if (err)
+            return done ? (long)done : err;
+        memcpy(p->b + off, from + done, part);
+    }
+    return (long)done;
+}
+static long write_one_page(struct tmpfs_inode *t, struct uio *u, uint64_t pos, size_t n)
+{
+    uint64_t i = pos / PAGE_SIZE;
+    struct tmpfs_page *p;
+    bool hole = !tmpfs_pages_get(&t->pages, i);
+    long got = page_make(t, i, &p);
+    if (got == 0)
+        got = uio_copy_from(u, p->b + pos % PAGE_SIZE, n);
+    if (got < 0 && hole)
+        pages_drop(t, i, i + 1);
+    return got;
+}
 static long write_pages(struct tmpfs_inode *t, struct uio *u, uint64_t pos, size_t n)
 {
+    if (n <= PAGE_SIZE - pos % PAGE_SIZE)
+        return write_one_page(t, u, pos, n);
+    uint8_t *buf = mem_alloc(MIN(n, BOUNCE));
     size_t done = 0;
-    while (done < n) {
-        uint64_t i = (pos + done) / PAGE_SIZE, off = (pos + done) % PAGE_SIZE;
-        size_t part = MIN(n - done, PAGE_SIZE - off);
-        bool hole = !tmpfs_pages_get(&t->pages, i);
-        struct tmpfs_page *p;
-        long got = page_make(t, i, &p);
-        if (got == 0)
-            got = uio_copy_from(u, p->b + off, part);
-        if (got < 0) {
-            if (hole)
-                pages_drop(t, i, i + 1);
-            return done ? (long)done : got;
+    long err = buf ? 0 : -ENOMEM;
+    while (!err && done < n) {
+        if (!tmpfs_free_pages(t->quota) && !tmpfs_pages_get(&t->pages, (pos + done) / PAGE_SIZE)) {
+            err = -ENOSPC; // before the writer's bytes are taken
+            break;
+        }
+        size_t part = MIN(n - done, BOUNCE);
+        long got = uio_copy_from(u, buf, part);
+        if (got > 0)
+            got = pages_copy_in(t, buf, pos + done, (size_t)got);
+        if (got <= 0) {
+            err = got;
+            break;
         }
         done += (size_t)got;
         if ((size_t)got < part)
             break;
     }
-    return (long)done;
+    mem_free(buf);
+    return done ? (long)done : err;
 }
 static uint64_t shm_hole_pages(struct tmpfs_inode *t, uint64_t from, uint64_t to);
 // How many of n bytes at pos the mount still has room for.
