@@ -93,26 +93,29 @@ struct outcome {
     int status;     // of CTL_FAILED: exit status; of CTL_EXITED: wait status
     char text[1024];
 };
-// Reads one message of c. False at the end of its socket.
+// Reads what c has said so far. False at the end of its socket.
 static bool receive(struct supervised *c, struct outcome *o)
 {
-    struct ctl_msg m;
-    int n = 0;
-    long r = fd_recv(c->control, &m, sizeof(m), nullptr, &n, MSG_DONTWAIT);
-    if (r == -EAGAIN || r == -EINTR)
-        return true;
-    if (r != sizeof(m))
-        return false;
-    m.text[sizeof(m.text) - 1] = 0;
-    if (m.kind == CTL_FAILED && !o->failed) {
-        o->failed = true;
-        o->status = m.value;
-        memcpy(o->text, m.text, sizeof(o->text));
-    } else if (m.kind == CTL_EXITED && !o->exited) {
-        o->exited = true;
-        o->status = m.value;
+    for (;;) {
+        struct ctl_msg m;
+        int n = 0;
+        long r = fd_recv(c->control, &m, sizeof(m), nullptr, &n, MSG_DONTWAIT);
+        if (r == -EAGAIN)
+            return true;
+        if (r == -EINTR)
+            continue;
+        if (r != sizeof(m))
+            return false;
+        m.text[sizeof(m.text) - 1] = 0;
+        if (m.kind == CTL_FAILED && !o->failed) {
+            o->failed = true;
+            o->status = m.value;
+            memcpy(o->text, m.text, sizeof(o->text));
+        } else if (m.kind == CTL_EXITED && !o->exited) {
+            o->exited = true;
+            o->status = m.value;
+        }
     }
-    return true;
 }
 
 static int shell_status(int wait_status)
@@ -127,6 +130,16 @@ static int conclude(const struct outcome *sentry, const struct outcome *gofer, i
         return shell_status(sentry->status);
     // The Gofer's reason comes first: the Sentry only sees its socket end.
     const struct outcome *why = gofer->failed ? gofer : sentry;
+    if (gofer->exited) {
+        int st = gofer->status;
+        if (WIFSIGNALED(st))
+            err_set(e, -EIO, "the file server was killed by signal %d (%s), and the container with it",
+                    WTERMSIG(st), strsignal(WTERMSIG(st)));
+        else
+            err_set(e, -EIO, "the file server ended with status %d, and the container with it",
+                    WEXITSTATUS(st));
+        return 1;
+    }
     if (why->failed) {
         err_set(e, -EIO, "%s", why->text);
         return why->status & 0xff ? why->status & 0xff : 1;
@@ -147,11 +160,12 @@ int supervise_run(struct supervisor *s, struct err *e)
         supervise_abort(s);
         return 1;
     }
-    struct pollfd p[4] = {
+    struct pollfd p[5] = {
         {.fd = s->sentry.pidfd, .events = POLLIN},
         {.fd = s->sentry.control, .events = POLLIN},
         {.fd = s->gofer.control, .events = POLLIN},
         {.fd = s->sigfd, .events = POLLIN},
+        {.fd = s->gofer.pidfd, .events = POLLIN},
     };
     for (;;) {
         long r = host_call(__NR_poll, p, ARRAY_LEN(p), -1);
@@ -167,13 +181,19 @@ int supervise_run(struct supervisor *s, struct err *e)
             forward_signals(s);
         if (p[0].revents && p[1].fd < 0)
             break; // dead, and everything that it said is read
-        if (sentry.failed || gofer.failed)
+        if (p[4].revents && p[1].fd >= 0 && !receive(&s->sentry, &sentry))
+            p[1].fd = -1; // what it said before its end comes first
+        if (p[4].revents) { // without its files the container is lost, unless the Sentry hung up
+            gofer.status = reap(&s->gofer);
+            gofer.exited = !gofer.failed && gofer.status != 0;
+            p[4].fd = -1;
+        }
+        if (sentry.failed || gofer.failed || (gofer.exited && !sentry.exited))
             kill_child(&s->sentry);
     }
     int status = reap(&s->sentry);
-    while (p[2].fd >= 0 && (host_call(__NR_poll, &p[2], 1, 0) > 0))
-        if (!receive(&s->gofer, &gofer))
-            p[2].fd = -1;
+    if (p[2].fd >= 0 && !receive(&s->gofer, &gofer))
+        p[2].fd = -1;
     kill_child(&s->gofer);
     reap(&s->gofer);
     if (s->state)
