@@ -242,7 +242,7 @@ static inline void fake_compare(struct mm *mm)
         CHECK(!!v == p->used);
         if (!v)
             continue;
-        CHECK(v->prot == p->prot && !!(v->flags & VMA_SHARED) == p->shared);
+        CHECK(host_prot(v->prot) == p->prot && !!(v->flags & VMA_SHARED) == p->shared);
         CHECK((v->obj ? container_of(v->obj, struct fake_obj, o)->fd : -1) == p->fd);
         CHECK(!v->obj || v->off + (i * PAGE_SIZE - v->start) == p->off);
         total += !vma_hidden(v);

@@ -85,6 +85,8 @@ struct mmap_args {
 // All [ctx]: `ctx` is the calling task's context in mm. Return the address / 0 / -errno as the
 // system call.
 long mm_mmap(struct mm *mm, struct pcontext *ctx, const struct mmap_args *a);
+// The error that mmap would give for the place alone (before it looks at a file), or 0.
+int mm_check_place(struct mm *mm, uint64_t addr, uint64_t len, int flags);
 int mm_munmap(struct mm *mm, struct pcontext *ctx, uint64_t addr, uint64_t len);
 int mm_mprotect(struct mm *mm, struct pcontext *ctx, uint64_t addr, uint64_t len, int prot);
 long mm_mremap(struct mm *mm, struct pcontext *ctx, uint64_t old, uint64_t old_len,

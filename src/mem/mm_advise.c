@@ -29,6 +29,7 @@ struct advice {
     uint32_t not_with;    // EINVAL on these
     bool anon_only;       // EINVAL on files and shared memory
     bool stop_at_hole;    // ENOMEM at once (populate), not at the end
+    uint8_t needs;        // PROT_* without which it is EINVAL
 };
 // What the host never hears: MERGEABLE, UNMERGEABLE, REMOVE, PAGEOUT, COLLAPSE, HWPOISON.
 static const struct advice advices[] = {
@@ -49,14 +50,14 @@ static const struct advice advices[] = {
     [MADV_KEEPONFORK] = {.to = TO_HOST | TO_TREE, .clear = VMA_WIPEONFORK},
     [MADV_COLD] = {.to = TO_HOST, .not_with = VMA_LOCKED | VMA_SPECIAL},
     [MADV_PAGEOUT] = {.to = KNOWN, .not_with = VMA_LOCKED | VMA_SPECIAL},
-    [MADV_POPULATE_READ] = {.to = TO_HOST, .stop_at_hole = true},
-    [MADV_POPULATE_WRITE] = {.to = TO_HOST, .stop_at_hole = true},
+    [MADV_POPULATE_READ] = {.to = TO_HOST, .stop_at_hole = true, .needs = PROT_READ},
+    [MADV_POPULATE_WRITE] = {.to = TO_HOST, .stop_at_hole = true, .needs = PROT_WRITE},
     [MADV_DONTNEED_LOCKED] = {.to = TO_HOST, .not_with = VMA_SPECIAL},
 };
 
 static int check_vma(const struct vma *v, const struct advice *a)
 {
-    if ((v->flags & a->not_with) || (a->anon_only && !vma_is_anon(v)))
+    if ((v->prot & a->needs) != a->needs || (v->flags & a->not_with) || (a->anon_only && !vma_is_anon(v)))
         return -EINVAL;
     return 0;
 }

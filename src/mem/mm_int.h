@@ -12,6 +12,12 @@ static inline const struct platform_ops *mm_ops(const struct mm *mm)
 {
     return mm->as->ops;
 }
+// On x86 what may be written or executed may be read, also by the kernel on the guest's behalf. The
+// host's process_vm_readv looks at its own protection bits, so those say it.
+static inline int host_prot(int prot)
+{
+    return prot ? prot | PROT_READ : 0;
+}
 // A hole, as far as the guest is concerned.
 static inline bool vma_hidden(const struct vma *v)
 {

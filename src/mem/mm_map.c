@@ -146,7 +146,7 @@ int mm_host_map(struct mm *mm, struct pcontext *ctx, const struct vma *v, uint64
         flags |= MAP_ANONYMOUS;
     if (v->flags & VMA_NORESERVE)
         flags |= MAP_NORESERVE;
-    return mm_ops(mm)->map(ctx, start, end - start, v->prot, flags, v->obj ? v->hostfd : -1,
+    return mm_ops(mm)->map(ctx, start, end - start, host_prot(v->prot), flags, v->obj ? v->hostfd : -1,
                            v->obj ? v->off + (start - v->start) : 0);
 }
 
@@ -262,6 +262,18 @@ long mm_mmap(struct mm *mm, struct pcontext *ctx, const struct mmap_args *a)
     return ret;
 }
 
+int mm_check_place(struct mm *mm, uint64_t addr, uint64_t len, int flags)
+{
+    uint64_t at;
+    len = PAGE_ALIGN_UP(len);
+    if (!len)
+        return -ENOMEM;
+    mutex_lock(&mm->lock);
+    int err = mm_place(mm, addr, len, flags, false, &at);
+    mutex_unlock(&mm->lock);
+    return err;
+}
+
 // --- munmap --------------------------------------------------------------------------------------
 
 int mm_unmap_locked(struct mm *mm, struct pcontext *ctx, uint64_t start, uint64_t end)
@@ -365,7 +377,7 @@ int mm_map_stack(struct mm *mm, struct pcontext *ctx, uint64_t top, uint64_t siz
     mutex_lock(&mm->lock);
     err = vma_intersect(mm->vmas, top - reserve, top) ? -ENOMEM : 0;
     if (!err)
-        err = mm_ops(mm)->map(ctx, top - reserve, reserve, prot,
+        err = mm_ops(mm)->map(ctx, top - reserve, reserve, host_prot(prot),
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (err) {
         vma_free(v);
@@ -438,7 +450,7 @@ static int grow_down(struct mm *mm, struct pcontext *ctx, struct vma *v, uint64_
         return -ENOMEM;
     if (!mm_may_expand(mm, (v->start - start) >> PAGE_SHIFT, false, lim))
         return -ENOMEM;
-    int err = mm_ops(mm)->map(ctx, start, v->start - start, v->prot,
+    int err = mm_ops(mm)->map(ctx, start, v->start - start, host_prot(v->prot),
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (err)
         return err;

@@ -70,7 +70,7 @@ static uint64_t protect_pieces(struct mm *mm, struct pcontext *ctx, uint64_t sta
     uint64_t pos = start;
     for (struct vma *v = vma_find(mm->vmas, start); v && pos < end; v = v->next) {
         uint64_t to = MIN(v->end, end);
-        *err = mm_ops(mm)->protect(ctx, pos, to - pos, prot);
+        *err = mm_ops(mm)->protect(ctx, pos, to - pos, host_prot(prot));
         if (*err)
             break;
         pos = to;
@@ -95,7 +95,7 @@ static int protect_locked(struct mm *mm, struct pcontext *ctx, uint64_t start, u
     if (v->start == start && mm->reserve_end == start && v->prev && vma_hidden(v->prev))
         r = v->prev;
     uint64_t host_start = r ? r->start : start;
-    if (mm_ops(mm)->protect(ctx, host_start, limit - host_start, prot)) {
+    if (mm_ops(mm)->protect(ctx, host_start, limit - host_start, host_prot(prot))) {
         limit = protect_pieces(mm, ctx, host_start, limit, prot, &host_err);
         err = host_err ? host_err : err;
     }
@@ -162,6 +162,15 @@ static uint64_t mapped_until(const struct mm *mm, uint64_t start, uint64_t end)
     return pos;
 }
 
+static bool any_inaccessible(const struct mm *mm, uint64_t start, uint64_t end)
+{
+    for (const struct vma *v = vma_find_visible(mm->vmas, start); v && v->start < end;
+         v = vma_next_visible(v))
+        if (!v->prot)
+            return true;
+    return false;
+}
+
 static int lock_range(struct mm *mm, uint64_t start, uint64_t end, uint32_t flags)
 {
     uint64_t limit = mapped_until(mm, start, end);
@@ -198,6 +207,9 @@ static int mlock_common(struct mm *mm, uint64_t addr, uint64_t len, uint32_t fla
     }
     if (!err)
         err = lock_range(mm, start, end, flags);
+    // Locked all the same, but what is inaccessible cannot be faulted in.
+    if (!err && (flags & (VMA_LOCKED | VMA_LOCKONFAULT)) == VMA_LOCKED)
+        err = any_inaccessible(mm, start, end) ? -ENOMEM : 0;
     mutex_unlock(&mm->lock);
     return err;
 }

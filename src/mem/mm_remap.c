@@ -47,6 +47,32 @@ static int check_source(const struct remap *r, struct vma **out)
     return 0;
 }
 
+// The tree divides anonymous memory more finely than the host where only the host knows that pages
+// were never touched (it then forgets that they were counted, or where they came from). What may be
+// one area there is made one here, and the host decides.
+static void join_source(struct mm *mm, uint64_t old, uint64_t old_len)
+{
+    struct vma *v = vma_find_visible(mm->vmas, old), *n;
+    while (v && v->start <= old && vma_is_anon(v) && v->end < old + old_len) {
+        n = v->next;
+        if (!n || n->start != v->end || !vma_is_anon(n) || ((n->flags ^ v->flags) & ~VMA_ACCOUNT))
+            return;
+        uint32_t flags = n->flags, vflags = v->flags;
+        uint64_t off = n->off;
+        struct vma *lower = v;
+        n->flags = v->flags |= flags & VMA_ACCOUNT;
+        n->off = v->off + (v->end - v->start);
+        uint64_t end = n->end;
+        v = vma_merge(mm->vmas, vma_merge(mm->vmas, v)); // what follows may now continue it too
+        if (v->end < end) { // they differ in more than that
+            n->flags = flags;
+            n->off = off;
+            lower->flags = vflags;
+            return;
+        }
+    }
+}
+
 static int grow_in_place(const struct remap *r, struct vma *v)
 {
     struct mm *mm = r->mm;
@@ -75,7 +101,7 @@ static bool can_grow(const struct remap *r, const struct vma *v)
 // old_len 0: a second mapping of the same shared object.
 static int host_duplicate(const struct remap *r, const struct vma *v, uint64_t to)
 {
-    return mm_ops(r->mm)->map(r->ctx, to, r->new_len, v->prot, MAP_SHARED, v->hostfd,
+    return mm_ops(r->mm)->map(r->ctx, to, r->new_len, host_prot(v->prot), MAP_SHARED, v->hostfd,
                               v->off + (r->old - v->start));
 }
 
@@ -132,16 +158,13 @@ static long remap_fixed(struct remap *r)
     struct mm *mm = r->mm;
     struct vma *v;
     bool fixed = r->flags & MREMAP_FIXED;
-    if (fixed) {
-        if ((r->new_addr & (PAGE_SIZE - 1)) || !range_ok(mm, r->new_addr, r->new_len))
-            return -EINVAL;
-        if (r->old + r->old_len > r->new_addr && r->new_addr + r->new_len > r->old)
-            return -EINVAL;
-        if (r->new_addr < MM_MIN_ADDR)
-            return -EPERM;
-    }
+    if (fixed && r->new_addr < MM_MIN_ADDR)
+        return -EPERM;
     if (mm->vmas->count + 2 >= (size_t)MM_MAX_MAP_COUNT - 3)
         return -ENOMEM;
+    v = vma_find_visible(mm->vmas, r->old); // remap_locked() has seen it
+    if (MIN(r->old_len, r->new_len) > v->end - r->old)
+        return -EFAULT; // before the tail goes
     if (r->old_len > r->new_len) {
         int err = mm_unmap_locked(mm, r->ctx, r->old + r->new_len, r->old + r->old_len);
         if (err)
@@ -163,6 +186,7 @@ static long remap_fixed(struct remap *r)
 static long remap_locked(struct remap *r)
 {
     struct mm *mm = r->mm;
+    join_source(mm, r->old, MIN(r->old_len, r->new_len));
     struct vma *v = vma_find_visible(mm->vmas, r->old);
     if (!v || v->start > r->old)
         return -EFAULT;
@@ -170,7 +194,7 @@ static long remap_locked(struct remap *r)
         return remap_fixed(r);
     if (r->old_len >= r->new_len) {
         if (r->old_len == r->new_len)
-            return r->old_len > v->end - r->old ? -EFAULT : (long)r->old;
+            return (long)r->old;
         int err = mm_unmap_locked(mm, r->ctx, r->old + r->new_len, r->old + r->old_len);
         return err ? err : (long)r->old;
     }
@@ -199,6 +223,10 @@ long mm_mremap(struct mm *mm, struct pcontext *ctx, uint64_t old, uint64_t old_l
     r.new_len = PAGE_ALIGN_UP(new_len);
     r.new_addr = new_addr;
     if ((old & (PAGE_SIZE - 1)) || !r.new_len)
+        return -EINVAL;
+    if ((flags & MREMAP_FIXED) &&
+        ((new_addr & (PAGE_SIZE - 1)) || !range_ok(mm, new_addr, r.new_len) ||
+         (old + r.old_len > new_addr && new_addr + r.new_len > old)))
         return -EINVAL;
     if (old >= mm->task_size)
         return -EFAULT;

@@ -137,26 +137,46 @@ static void model_move(uint64_t from, uint64_t n, uint64_t to, uint64_t new_n)
     memcpy(&m.p[to], tmp, new_n * sizeof(tmp[0]));
 }
 
+// What mremap takes for one area although counting or origin differ: see join_source().
+static void model_join(uint64_t at, uint64_t n)
+{
+    for (uint64_t i = at; m.p[at].used && i + 1 < at + n; i++) {
+        struct mpage *a = &m.p[i], *b = &m.p[i + 1];
+        if (same_run(a, b))
+            continue;
+        if (!b->used || a->obj || b->obj || a->prot != b->prot ||
+            ((a->flags ^ b->flags) & ~(uint32_t)VMA_ACCOUNT))
+            return;
+        uint64_t from = i, to = run_end(i + 1);
+        while (from && same_run(&m.p[from - 1], &m.p[from]))
+            from--;
+        uint32_t counted = (a->flags | b->flags) & VMA_ACCOUNT;
+        for (uint64_t k = from; k < to; k++) {
+            m.p[k].flags |= counted;
+            m.p[k].off = m.p[from].off + (k - from) * PAGE_SIZE;
+        }
+    }
+}
+
 static long model_mremap(uint64_t at, uint64_t n, uint64_t new_n, int flags, uint64_t to)
 {
+    bool fixed = flags & MREMAP_FIXED;
+    if (fixed && at + n > to && to + new_n > at)
+        return -EINVAL;
+    model_join(at, MIN(n, new_n));
     if (!m.p[at].used)
         return -EFAULT;
-    bool fixed = flags & MREMAP_FIXED;
-    if (fixed) {
-        if (at + n > to && to + new_n > at)
-            return -EINVAL;
-        if (to < LOW)
-            return -EPERM;
-    }
-    if (n > new_n || (fixed && n == new_n)) {
+    if (fixed && to < LOW)
+        return -EPERM;
+    if (fixed && MIN(n, new_n) > run_end(at) - at)
+        return -EFAULT;
+    if (n >= new_n) {
         if (n > new_n)
             memset(&m.p[at + new_n], 0, (n - new_n) * sizeof(m.p[0]));
         if (!fixed)
             return (long)(at * PAGE_SIZE);
         n = new_n;
     }
-    if (!m.p[at].used) // the tail that was cut off was all there was
-        return -EFAULT;
     if (!n && !(m.p[at].flags & VMA_SHARED))
         return -EINVAL;
     if (n > run_end(at) - at)
@@ -207,12 +227,14 @@ static int model_advise(uint64_t at, uint64_t n, int advice)
 
 static int model_lock(uint64_t at, uint64_t n, bool lock)
 {
+    bool none = false;
     for (uint64_t i = at; i < at + n; i++) {
         if (!m.p[i].used)
             return -ENOMEM;
         m.p[i].flags = (m.p[i].flags & ~(uint32_t)VMA_LOCKED) | (lock ? VMA_LOCKED : 0);
+        none |= !m.p[i].prot;
     }
-    return 0;
+    return none && lock ? -ENOMEM : 0;
 }
 
 static void model_from_tree(void)

@@ -109,6 +109,10 @@ long sys_mmap(struct task *t, uint64_t addr, size_t len, int prot, int flags, in
     long ret = -EINVAL;
     if (len && !(f && (flags & MAP_HUGETLB)))
         ret = f ? map_file_args(f, &a) : map_anon_args(&a);
+    if (ret && f && len) { // a bad place is reported before a bad file
+        int err = mm_check_place(t->mm, addr, len, flags);
+        ret = err ? err : ret;
+    }
     if (!ret)
         ret = mm_mmap(t->mm, t->ctx, &a);
     memobj_put(a.obj);
