@@ -222,7 +222,8 @@ void tty_hangup(struct tty_ctl *c)
     tty_ctl_put(c);
 }
 
-// The leader exits: the foreground group gets SIGHUP, every open file of the terminal dies.
+// The leader exits: the foreground group gets SIGHUP. The files stay usable, as for all pseudo
+// terminals in Linux.
 static void tty_leader_exit(struct session *s)
 {
     struct tty_ctl *c = session_tty(s);
@@ -234,7 +235,6 @@ static void tty_leader_exit(struct session *s)
         pgrp_put(fg);
     }
     ctl_detach(s, c);
-    c->ops->hangup(c);
     tty_ctl_put(c);
 }
 

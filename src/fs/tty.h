@@ -12,7 +12,7 @@ struct tty_ctl;
 struct tty_ctl_ops {
     // Another open of this terminal, through /dev/tty or /dev/console: sets f->ops and f->data.
     int (*open)(struct tty_ctl *c, struct file *f);
-    // The session's leader has gone or somebody asked for it: every open file is dead from now on.
+    // The other end has gone or somebody asked for it: every open file is dead from now on.
     void (*hangup)(struct tty_ctl *c);
     void (*release)(struct tty_ctl *c); // last reference
 };

@@ -267,7 +267,7 @@ static void pts_release(struct file *f)
 {
     struct pty *p = f->data;
     mutex_lock(&p->lock);
-    bool last = !hung(p, f) && --p->slaves == 0;
+    bool last = --p->slaves == 0;
     if (last)
         p->slave_gone = true;
     mutex_unlock(&p->lock);
@@ -276,13 +276,11 @@ static void pts_release(struct file *f)
     pty_put(p);
 }
 
-// Every open slave file is dead from now on; the master sees them closed.
+// Every open slave file is dead from now on. (The master sees it when they are closed.)
 static void pty_kill_slaves(struct pty *p)
 {
     mutex_lock(&p->lock);
     WRITE_SHARED(p->generation, p->generation + 1);
-    p->slaves = 0;
-    p->slave_gone = true;
     p->npending = 0;
     ldisc_flush_in(p->ld);
     mutex_unlock(&p->lock);

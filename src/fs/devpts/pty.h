@@ -20,7 +20,7 @@ struct pty {
     bool slave_gone;           // [lock] the last slave was closed: the master reads EIO
     bool slave_locked;         // [lock] TIOCSPTLCK
     bool packet, exclusive;    // [lock]
-    int slaves;                // [lock] open slave files of this generation
+    int slaves;                // [lock] open slave files, dead ones too
     int64_t generation;        // [lock] a hang-up begins a new one; f->pos is that of a file
     struct devpts *fs;         // [C] ref
     int index;                 // [C]
