@@ -28,7 +28,7 @@ static int zygote_born(const struct zygote_report *report)
         if (state == SLOT_EVENT || state == SLOT_SLEEP)
             break;
         siginfo_t si = {};
-        host_call(__NR_waitid, P_PID, zyg.as->pid, &si, WNOHANG | WNOWAIT | WEXITED | __WALL, 0);
+        host_call(__NR_waitid, P_PID, zyg.as->claimed, &si, WNOHANG | WNOWAIT | WEXITED | __WALL, 0);
         if (si.si_pid) {
             zygote_log_failure(report);
             return -EIO;
@@ -39,7 +39,7 @@ static int zygote_born(const struct zygote_report *report)
     if (READ_SHARED(s->event) != STUB_EV_BORN)
         return -EIO;
     zygote_adopt(report);
-    int err = st_claim_check(zyg.as);
+    int err = st_prove(zyg.as);
     if (err == -EPERM)
         log_error("systrap: the host does not let us read our own stubs' memory "
                   "(process_vm_readv); see kernel.yama.ptrace_scope");
@@ -85,11 +85,11 @@ static int spare_finish(void)
         err = w.ret == -EAGAIN || w.ret == -ENOMEM ? (int)w.ret : -ESRCH;
     if (!err)
         err = st_claim(zyg.next, w.ret);
-    if (!err) {
-        zyg.next_ctx->tid = zyg.next->pid;
-        err = st_wait_born(zyg.next_ctx);
-    }
-    return err ? err : st_claim_check(zyg.next);
+    if (err)
+        return err;
+    zyg.next_ctx->tid = zyg.next->claimed;
+    zyg.next->first = zyg.next_ctx;
+    return 0;
 }
 
 int st_spawn(struct aspace **as, struct pcontext **ctx)
@@ -133,6 +133,7 @@ static int zygote_start(const struct platform_config *cfg)
         zygote_become(&plan);
     host_call(__NR_close, sock);
     host_call(__NR_close, memfd);
+    zyg.as->first = zyg.ctx;
     err = pid < 0 ? (int)pid : st_claim(zyg.as, pid);
     if (!err)
         err = zygote_born(plan.report);

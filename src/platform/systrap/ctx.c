@@ -209,7 +209,7 @@ int st_work_finish(struct st_context *c, struct stub_work *items, uint32_t n)
 
 int st_work(struct st_context *c, struct stub_work *items, uint32_t n, bool user)
 {
-    if (st_dead(st_space_of(c)))
+    if (st_prove(st_space_of(c)) || st_dead(st_space_of(c)))
         return -ESRCH;
     wait_begin(c, user ? ST_USER : ST_WORK);
     if (user && __atomic_load_n(&c->intr, __ATOMIC_SEQ_CST)) {
@@ -342,7 +342,7 @@ void st_run(struct pcontext *pc, struct user_regs *r, struct pevent *ev)
     struct st_context *c = st_ctx(pc);
     struct st_aspace *as = st_space_of(c);
     *ev = (struct pevent){.kind = PEV_DEAD};
-    while (!st_dead(as)) {
+    while (!st_prove(as) && !st_dead(as)) {
         wait_begin(c, ST_USER);
         if (__atomic_exchange_n(&c->intr, 0, __ATOMIC_SEQ_CST)) {
             __atomic_store_n(&c->waiting, ST_IDLE, __ATOMIC_SEQ_CST);
@@ -404,6 +404,7 @@ void st_context_free(struct pcontext *pc)
 {
     struct st_context *c = st_ctx(pc);
     enum st_slot_fate fate = ST_SLOT_KEPT;
+    (void)st_prove(st_space_of(c)); // our slot is what it is proved with
     if (c->index != 0 && !st_dead(st_space_of(c))) {
         hand_over(c, STUB_EXIT);
         fate = ST_SLOT_LEAVING;

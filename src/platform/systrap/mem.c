@@ -40,8 +40,11 @@ int st_map(struct pcontext *ctx, uint64_t addr, uint64_t len, int prot, int flag
         return call_expect(ctx, w, addr);
     struct stub_work list[2] = {{.op = WORK_RECVFD}, w};
     list[1].flags = WORK_FD;
+    int err = st_prove(as);
+    if (err)
+        return err;
     mutex_lock(&as->lock);
-    int err = st_send_fd(as, hostfd);
+    err = st_send_fd(as, hostfd);
     if (!err)
         err = st_work(st_ctx(ctx), list, 2, false);
     mutex_unlock(&as->lock);
@@ -125,11 +128,11 @@ long st_futex(struct pcontext *ctx, const struct pfutex *f)
 
 long st_read_mem(struct aspace *as, void *dst, uaddr_t src, size_t n)
 {
-    return guest_read(st_as(as)->pid, dst, src, n);
+    return st_prove(st_as(as)) ? -ESRCH : guest_read(st_as(as)->pid, dst, src, n);
 }
 long st_write_mem(struct aspace *as, uaddr_t dst, const void *src, size_t n)
 {
-    return guest_write(st_as(as)->pid, dst, src, n);
+    return st_prove(st_as(as)) ? -ESRCH : guest_write(st_as(as)->pid, dst, src, n);
 }
 
 int st_cmpxchg32(struct pcontext *ctx, uaddr_t addr, uint32_t expect, uint32_t desired,

@@ -48,7 +48,7 @@ static struct st_aspace *pid_find_locked(int pid)
 {
     list_for_each (it, &pid_table[pid % PID_BUCKETS]) {
         struct st_aspace *as = list_entry(it, struct st_aspace, pid_link);
-        if (as->pid == pid)
+        if (as->claimed == pid)
             return as;
     }
     return nullptr;
@@ -64,6 +64,14 @@ static int child_state(int pid)
     return si.si_pid == pid ? 0 : 1;
 }
 
+static void unclaim(struct st_aspace *as)
+{
+    spin_lock(&pid_lock);
+    list_del(&as->pid_link);
+    as->claimed = 0;
+    spin_unlock(&pid_lock);
+}
+
 // A pid from a stub is a claim. -EAGAIN: a child of ours indeed, but dead already.
 int st_claim(struct st_aspace *as, int64_t claimed)
 {
@@ -73,7 +81,7 @@ int st_claim(struct st_aspace *as, int64_t claimed)
     spin_lock(&pid_lock);
     bool known = pid_find_locked(pid);
     if (!known) {
-        as->pid = pid;
+        as->claimed = pid;
         list_push_back(&pid_table[pid % PID_BUCKETS], &as->pid_link);
     }
     spin_unlock(&pid_lock);
@@ -84,25 +92,39 @@ int st_claim(struct st_aspace *as, int64_t claimed)
         return 0;
     if (state == 0)
         host_call(__NR_wait4, pid, 0, WNOHANG | __WALL, 0);
-    spin_lock(&pid_lock);
-    list_del(&as->pid_link);
-    as->pid = 0;
-    spin_unlock(&pid_lock);
+    unclaim(as);
     return state == 0 ? -EAGAIN : -ESRCH;
 }
 
-// Is it the process that has our slots? On failure the claim is void: not to be signalled.
-int st_claim_check(struct st_aspace *as)
+// Is it the process that has our slots? If not, the claim is void.
+static int nonce_check(struct st_aspace *as)
 {
     uint64_t got = 0;
-    long n = stub_read(as->pid, &got, st_slot_va(0) + offsetof(struct slot, nonce), sizeof(got));
-    if (n == sizeof(got) && got == as->nonce)
+    long n = stub_read(as->claimed, &got, st_slot_va(0) + offsetof(struct slot, nonce), sizeof(got));
+    if (n == sizeof(got) && got == as->nonce) {
+        __atomic_store_n(&as->pid, as->claimed, __ATOMIC_RELEASE);
         return 0;
-    spin_lock(&pid_lock);
-    list_del(&as->pid_link);
-    as->pid = 0;
-    spin_unlock(&pid_lock);
+    }
+    unclaim(as);
     return n == -EPERM ? -EPERM : -ESRCH;
+}
+
+int st_prove_slow(struct st_aspace *as)
+{
+    int err = -ESRCH;
+    mutex_lock(&as->lock);
+    if (as->pid) {
+        err = 0;
+    } else if (as->claimed && as->first) {
+        err = st_wait_born(as->first);
+        if (!err)
+            err = nonce_check(as);
+        as->first = nullptr;
+    }
+    mutex_unlock(&as->lock);
+    if (err)
+        st_kill(as, as->claimed ? "it was not born" : "its pid was a lie");
+    return err;
 }
 
 // --- making --------------------------------------------------------------------------------------
@@ -197,7 +219,9 @@ int st_fork(struct pcontext *caller, struct aspace **out, struct pcontext **ctx)
     struct st_context *p = st_ctx(caller), *c = nullptr;
     struct st_aspace *pas = st_space_of(p), *as;
     int sock, memfd;
-    int err = st_aspace_alloc(!pas->parity, &as, &sock, &memfd);
+    int err = st_prove(pas);
+    if (!err)
+        err = st_aspace_alloc(!pas->parity, &as, &sock, &memfd);
     if (err)
         return err;
     err = st_context_alloc(as, &c);
@@ -222,18 +246,14 @@ int st_fork(struct pcontext *caller, struct aspace **out, struct pcontext **ctx)
         err = w.ret == -EAGAIN || w.ret == -ENOMEM ? (int)w.ret : -ESRCH;
     if (!err)
         err = st_claim(as, w.ret);
-    if (!err) {
-        c->tid = as->pid;
-        err = st_wait_born(c);
-        if (!err)
-            err = st_claim_check(as);
-    }
     if (err) {
         if (err == -ESRCH)
             st_kill(pas, "a fork went wrong");
         st_aspace_destroy(as);
         return err;
     }
+    as->first = c; // its birth is waited for when it is needed
+    c->tid = as->claimed;
     *out = &as->base;
     *ctx = &c->base;
     return 0;
@@ -287,8 +307,8 @@ static void kill_locked(struct st_aspace *as, const char *why) REQUIRES(as->ctx_
     if (__atomic_exchange_n(&as->dead, true, __ATOMIC_SEQ_CST))
         return;
     if (why)
-        log_warn("guest process (host pid %d) killed: %s", as->pid, why);
-    if (as->pid > 1)
+        log_warn("guest process (host pid %d) killed: %s", as->claimed, why);
+    if (as->pid)
         host_call(__NR_tgkill, as->pid, as->pid, SIGKILL);
     wake_locked(as, true);
 }
@@ -333,7 +353,7 @@ static void reap(struct timer *t)
     spin_lock(&pid_lock);
     list_for_each_safe (it, &dying) {
         struct st_aspace *as = list_entry(it, struct st_aspace, all_link);
-        if (host_call(__NR_wait4, as->pid, 0, WNOHANG | __WALL, 0) == 0)
+        if (host_call(__NR_wait4, as->claimed, 0, WNOHANG | __WALL, 0) == 0)
             continue;
         list_del(&as->pid_link);
         list_del(&as->all_link);
@@ -352,6 +372,8 @@ static void reap(struct timer *t)
 
 void st_aspace_destroy(struct st_aspace *as)
 {
+    if (as->claimed && !st_dead(as))
+        (void)st_prove(as); // so that it can be killed
     st_kill(as, nullptr);
     if (as->polled) {
         hostpoll_del(&as->bell_poll);
@@ -365,7 +387,9 @@ void st_aspace_destroy(struct st_aspace *as)
     list_del(&as->all_link);
     spin_unlock(&all_lock);
     host_call(__NR_munmap, as->slots, SLOTS_BYTES);
-    if (as->pid == 0) {
+    if (as->pid == 0) { // no process, or one that is not ours to kill
+        if (as->claimed)
+            unclaim(as);
         slab_free(&aspace_slab, as);
         return;
     }

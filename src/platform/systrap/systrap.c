@@ -14,7 +14,7 @@ static void vdso(uint64_t *base, uint64_t *start, uint64_t *end)
 }
 static int host_pid(struct aspace *as)
 {
-    return st_as(as)->pid;
+    return st_as(as)->claimed;
 }
 
 const struct platform_ops systrap_ops = {

@@ -17,7 +17,9 @@
 
 struct st_aspace {
     struct aspace base;
-    int pid;                       // [C after birth] host process, leader's tid
+    int claimed;                   // [pid table's lock] what its parent said; registered
+    int pid;                       // [A] the same once proved, 0 before: see st_prove
+    struct st_context *first;      // [lock] whose slot shows the birth; null once proved
     int ctl, bell;                 // [C] our end of the control socket; the doorbell
     uint32_t parity;               // [C] which numbers they have in the stub
     uint64_t nonce;                // [C]
@@ -82,7 +84,13 @@ MUST_CHECK int st_aspace_watch(struct st_aspace *as);      // registers the door
 void st_aspace_destroy(struct st_aspace *as); // kills, frees, reaps later
 void st_kill(struct st_aspace *as, const char *why);       // from anywhere
 MUST_CHECK int st_claim(struct st_aspace *as, int64_t pid); // takes a reported pid, or -ESRCH
-MUST_CHECK int st_claim_check(struct st_aspace *as);       // the nonce, once the child is born
+// Waits until the process is born and proves its pid. Before that nothing is written to it, and no
+// signal sent. Every operation begins with it; 0 or -ESRCH (-EPERM: the host forbids).
+int st_prove_slow(struct st_aspace *as);
+static inline int st_prove(struct st_aspace *as)
+{
+    return likely(__atomic_load_n(&as->pid, __ATOMIC_ACQUIRE)) ? 0 : st_prove_slow(as);
+}
 MUST_CHECK int st_send_fd(struct st_aspace *as, int fd);
 MUST_CHECK int st_send_slots(struct st_aspace *as, int memfd);
 void st_watch_waits(void);                                 // a wait on a stub has begun
