@@ -96,7 +96,9 @@ long sys_statx(struct task *t, int dirfd, uaddr_t name, uint32_t flags, uint32_t
         .stx_atime = statx_time(k.atime), .stx_btime = statx_time(k.btime),
         .stx_ctime = statx_time(k.ctime), .stx_mtime = statx_time(k.mtime),
         .stx_rdev_major = major(k.rdev), .stx_rdev_minor = minor(k.rdev),
-        .stx_dev_major = major(k.dev), .stx_dev_minor = minor(k.dev), .stx_mnt_id = k.mnt_id};
+        .stx_dev_major = major(k.dev), .stx_dev_minor = minor(k.dev), .stx_mnt_id = k.mnt_id,
+        .stx_attributes = k.mount_root ? STATX_ATTR_MOUNT_ROOT : 0,
+        .stx_attributes_mask = STATX_ATTR_MOUNT_ROOT};
     return copy_out(t->mm, out, &x, sizeof(x));
 }
 

@@ -51,6 +51,20 @@ long sys_umount2(struct task *t, uaddr_t target, uint32_t flags)
     return path.err ? path.err : vfs_umount(&c, path.p, (int)flags);
 }
 
+// Whoever stands at the old root stands at the new one (chroot_fs_refs of Linux).
+static void move_everybody(struct task *t, const struct path *from, const struct path *to)
+{
+    struct thread_group *g;
+    for (int tgid = 1; (g = group_next(t->pidns, &tgid)); tgid++, group_put(g)) {
+        struct task *o;
+        for (int tid = 1; (o = group_next_thread(g, t->pidns, &tid)); tid++, task_put(o)) {
+            struct fs_context *fs = task_fs_get(o);
+            if (fs)
+                fs_context_replace(fs, from, to);
+            fs_context_put(fs);
+        }
+    }
+}
 long sys_pivot_root(struct task *t, uaddr_t new_root, uaddr_t put_old)
 {
     struct lookup_ctx c = task_lookup_ctx(t);
@@ -60,5 +74,19 @@ long sys_pivot_root(struct task *t, uaddr_t new_root, uaddr_t put_old)
     if (to.err)
         return to.err;
     USER_PATH(old, t, put_old);
-    return old.err ? old.err : vfs_pivot_root(&c, to.p, old.p);
+    if (old.err)
+        return old.err;
+    mutex_lock(&t->fs->lock);
+    PATH_VAR(before);
+    before = path_get(t->fs->root);
+    mutex_unlock(&t->fs->lock);
+    int err = vfs_pivot_root(&c, to.p, old.p);
+    if (err)
+        return err;
+    mutex_lock(&t->fs->lock);
+    PATH_VAR(after);
+    after = path_get(t->fs->root);
+    mutex_unlock(&t->fs->lock);
+    move_everybody(t, &before, &after);
+    return 0;
 }

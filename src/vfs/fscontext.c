@@ -51,3 +51,25 @@ void fs_context_put(struct fs_context *fs)
     mntns_put(fs->ns);
     slab_free(&fs_context_slab, fs);
 }
+
+static bool path_is(const struct path *a, const struct path *b)
+{
+    return a->mnt == b->mnt && a->dentry == b->dentry;
+}
+
+void fs_context_replace(struct fs_context *fs, const struct path *from, const struct path *to)
+{
+    struct path drop[2] = {};
+    mutex_lock(&fs->lock);
+    if (path_is(&fs->root, from)) {
+        drop[0] = fs->root;
+        fs->root = path_get(*to);
+    }
+    if (path_is(&fs->cwd, from)) {
+        drop[1] = fs->cwd;
+        fs->cwd = path_get(*to);
+    }
+    mutex_unlock(&fs->lock);
+    path_put(drop[0]);
+    path_put(drop[1]);
+}

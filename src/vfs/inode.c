@@ -184,6 +184,7 @@ int vfs_getattr(const struct path *p, struct kstat *st)
         return -ENOENT;
     int err = inode_getattr(i, st);
     st->mnt_id = p->mnt ? p->mnt->id : 0;
+    st->mount_root = p->mnt && p->dentry == p->mnt->root;
     return err;
 }
 

@@ -334,21 +334,8 @@ int vfs_pivot_root(const struct lookup_ctx *c, const char *new_root, const char 
         pivot_locked(new.mnt, root.mnt, &old, &g);
     mutex_unlock(&mount_lock);
     mount_garbage_free(&g);
-    if (!err) { // the caller's own root and cwd follow, as those of other tasks do (sys layer)
-        struct path drop[2] = {};
-        mutex_lock(&c->fs->lock);
-        if (c->fs->root.mnt == root.mnt && c->fs->root.dentry == root.dentry) {
-            drop[0] = c->fs->root;
-            c->fs->root = path_get(new);
-        }
-        if (c->fs->cwd.mnt == root.mnt && c->fs->cwd.dentry == root.dentry) {
-            drop[1] = c->fs->cwd;
-            c->fs->cwd = path_get(new);
-        }
-        mutex_unlock(&c->fs->lock);
-        path_put(drop[0]);
-        path_put(drop[1]);
-    }
+    if (!err) // other tasks' root and cwd are the caller's business
+        fs_context_replace(c->fs, &root, &new);
     path_put(root);
     path_put(old);
     path_put(new);

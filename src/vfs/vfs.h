@@ -64,6 +64,7 @@ struct kstat {
     uint32_t mode, nlink, uid, gid, blksize;
     struct ktimespec atime, mtime, ctime, btime;
     bool has_btime;
+    bool mount_root; // STATX_ATTR_MOUNT_ROOT
 };
 enum : uint32_t {
     IATTR_MODE = 1, IATTR_UID = 2, IATTR_GID = 4, IATTR_SIZE = 8, IATTR_ATIME = 16,
@@ -301,6 +302,8 @@ MUST_CHECK struct fs_context *fs_context_new(struct path root, struct mntns *ns)
 MUST_CHECK struct fs_context *fs_context_dup(struct fs_context *);
 struct fs_context *fs_context_get(struct fs_context *);
 void fs_context_put(struct fs_context *);
+// root and cwd become `to` where they are exactly `from` (pivot_root).
+void fs_context_replace(struct fs_context *fs, const struct path *from, const struct path *to);
 
 // --- path resolution (namei.c) ---
 struct fdtab;
