@@ -57,6 +57,7 @@ struct gofer_client {
     size_t nfds;                         // [inode_lock] donated descriptors held
     struct list prefetch_lru;            // [inode_lock] struct prefetch.lru
     size_t nprefetch;                    // [inode_lock] entries
+    size_t nnames;                       // [A] hashes of names held
 };
 
 extern bool c9_offer_plain; // tests: do not ask for our extensions
@@ -108,6 +109,9 @@ int c9_rename(struct gofer_client *c, uint32_t odfid, struct span oname, uint32_
 // They have attributes when c->ext.
 int c9_readdir(struct gofer_client *c, uint32_t fid, uint64_t off, struct c9_reply *r,
                struct span *entries, bool *eof);
+// Names only, in any protocol version; entries for np_dirent_get.
+int c9_readnames(struct gofer_client *c, uint32_t fid, uint64_t off, struct c9_reply *r,
+                 struct span *entries);
 // Opens a directory, and (c->ext) reads as c9_readdir does: newfid is open, or with *eof just walked.
 int c9_opendir(struct gofer_client *c, uint32_t fid, uint32_t newfid, const struct np_names *names,
                size_t *found, struct c9_node *last, struct c9_reply *r, struct span *entries,

@@ -160,16 +160,20 @@ static int gofer_lookup(struct inode *dir, struct dentry *d)
     if (d->namelen > NP_NAME_MAX)
         return -ENAMETOOLONG;
     if (!prefetch_take(di, d->name, d->namelen, &n)) {
+        if (gfs_names_absent(di, d->name, d->namelen))
+            return 0;
         struct np_names one = {.n = 1, .v = {dname(d)}};
         size_t found;
         uint32_t fid;
         int err = gfs_fid_get(di, &fid);
         if (err)
             return err == -ESTALE ? -ENOENT : err;
-        err = c9_walk(di ? gc_of(di) : nullptr, fid, NP_NOFID, &one, &found, &n);
+        err = c9_walk(gc_of(di), fid, NP_NOFID, &one, &found, &n);
         gfs_fid_put(di);
         if (err == -ENAMETOOLONG || err == -EINVAL)
             return err;
+        if (!err && !found)
+            gfs_names_miss(di);
         if (err || !found)
             return err;
     }
@@ -192,6 +196,7 @@ static int instantiate(struct inode *dir, struct dentry *d, const struct c9_node
     if (err)
         return err;
     *out = gi;
+    gfs_names_add(gi_of(dir), d->name, d->namelen);
     dentry_instantiate(d, &gi->vfs);
     dir_changed(dir, S_ISDIR(n->attr.mode) ? 1 : 0);
     return 0;
@@ -284,6 +289,7 @@ static int gofer_link(struct inode *target, struct inode *dir, struct dentry *d)
     target->ctime = vfs_now();
     mutex_unlock(&target->lock);
     WRITE_SHARED(gi->stale, true);
+    gfs_names_add(di, d->name, d->namelen);
     dir_changed(dir, 0);
     dentry_instantiate(d, inode_get(target));
     return 0;
@@ -379,6 +385,7 @@ static int gofer_rename(struct inode *odir, struct dentry *od, struct inode *ndi
     }
     if (replaced)
         name_gone(replaced, ndir, dname(nd), held);
+    gfs_names_add(ni, nd->name, nd->namelen);
     moved(od->inode, ndir, dname(nd));
     if (exchange)
         moved(nd->inode, odir, dname(od));

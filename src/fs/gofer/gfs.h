@@ -13,6 +13,8 @@
 constexpr size_t GFS_MAX_IDLE_FIDS = 8192;
 constexpr size_t GFS_MAX_FDS = 16384;
 constexpr size_t GFS_MAX_PREFETCH = 16384;
+// A stat(2) by path revalidates the name and then wants the attributes that this just brought.
+constexpr ktime_t GFS_ATTR_FRESH_NS = 200 * 1000;
 constexpr ktime_t GFS_PREFETCH_SHARED_NS = 50 * 1000 * 1000;
 
 struct gofer_super {
@@ -43,9 +45,12 @@ struct gofer_inode {
     uint32_t fid, fid_users;     // [n]
     struct gofer_fds *fds;       // [n] owned
     struct prefetch *prefetch;   // [n] owned, directories
+    struct gfs_names *names;     // [lock] owned, directories: see names.c
+    ktime_t attr_at;             // [A] when the server last told the attributes (shared)
     char *target;                // [A] owned, symlinks
     bool hashed;                 // [n]
     bool stale;                  // [A] attributes have changed on the server by what we did
+    uint8_t misses;              // [lock] absent names looked up, directories
     bool no_xattr;               // [A] known to have none (exclusive)
 };
 static inline struct gofer_inode *gi_of(struct inode *i)
@@ -111,6 +116,12 @@ long gfs_host_read(struct gofer_fds *f, int fd, void *buf, size_t n, uint64_t of
 long gfs_host_write(struct gofer_fds *f, int fd, const void *buf, size_t n, uint64_t off, int flags);
 int gfs_host_call(long nr, int fd, uint64_t a, uint64_t b, uint64_t c); // may block: on the I/O pool
 int gfs_mmap(struct file *f, struct memobj **obj);
+
+// --- names.c: exclusive mounts; dir locked ---
+bool gfs_names_absent(struct gofer_inode *dir, const char *name, size_t n); // known not to be there
+void gfs_names_add(struct gofer_inode *dir, const char *name, size_t n);
+void gfs_names_miss(struct gofer_inode *dir); // an absent name cost a round trip
+void gfs_names_free(struct gofer_inode *dir);
 
 // --- prefetch (dir.c): attributes that a readdirplus brought, used once by lookup ---
 void gfs_prefetch_free(struct gofer_client *c, struct gofer_inode *dir);

@@ -31,6 +31,8 @@ static void set_locked(struct gofer_inode *gi, const struct np_attr *a)
 void gfs_attr_update(struct gofer_inode *gi, const struct np_attr *a)
 {
     struct gofer_client *c = gc_of(gi);
+    if (!gs_of(gi->vfs.sb)->exclusive)
+        WRITE_SHARED(gi->attr_at, ktime_now());
     spin_lock(&c->inode_lock);
     set_locked(gi, a);
     spin_unlock(&c->inode_lock);
@@ -50,15 +52,14 @@ void gfs_attr_from_fd(struct gofer_inode *gi, int fd)
         .mtime_sec = (uint64_t)st.st_mtim.tv_sec, .mtime_nsec = (uint64_t)st.st_mtim.tv_nsec,
         .ctime_sec = (uint64_t)st.st_ctim.tv_sec, .ctime_nsec = (uint64_t)st.st_ctim.tv_nsec,
     };
-    // Owner and mode as the Gofer states them: it may live in another user namespace.
-    a.mode = gi->vfs.mode;
+    // The owner as the Gofer states it: it may live in another user namespace.
     a.uid = gi->vfs.uid;
     a.gid = gi->vfs.gid;
     gfs_attr_update(gi, &a);
 }
 int gfs_refresh(struct gofer_inode *gi)
 {
-    if (S_ISREG(gi->vfs.mode) && gs_of(gi->vfs.sb)->exclusive &&
+    if (S_ISREG(gi->vfs.mode) &&
         (gfs_fds_pin_cached(gi, GFS_READ) || gfs_fds_pin_cached(gi, GFS_WRITE))) {
         gfs_attr_from_fd(gi, gi->fds->ro >= 0 ? gi->fds->ro : gi->fds->wr);
         gfs_fds_unpin(gi);
@@ -88,7 +89,9 @@ int gfs_getattr(struct inode *i, struct kstat *st)
 {
     struct gofer_inode *gi = gi_of(i);
     struct gofer_client *c = gc_of(gi);
-    if (READ_SHARED(gi->stale) || !gs_of(i->sb)->exclusive) {
+    bool fresh = gs_of(i->sb)->exclusive ||
+                 ktime_now() - READ_SHARED(gi->attr_at) < GFS_ATTR_FRESH_NS;
+    if (READ_SHARED(gi->stale) || !fresh) {
         int err = gfs_refresh(gi);
         // A file that is gone on the server but still in use here keeps what we know of it.
         if (err && err != -ESTALE)
@@ -592,6 +595,7 @@ void gfs_release(struct inode *i)
     struct gofer_client *c = gs->c;
     gfs_fds_free(gi);
     gfs_prefetch_free(c, gi);
+    gfs_names_free(gi);
     spin_lock(&c->inode_lock);
     unhash_locked(gs, gi);
     list_del(&gi->fid_lru);

@@ -378,6 +378,16 @@ int c9_readdir(struct gofer_client *c, uint32_t fid, uint64_t off, struct c9_rep
     *eof = c->ext ? r->m.rreaddirplus.eof : !entries->n;
     return 0;
 }
+int c9_readnames(struct gofer_client *c, uint32_t fid, uint64_t off, struct c9_reply *r,
+                 struct span *entries)
+{
+    struct np_msg t = {.type = NP_treaddir};
+    t.treaddir = (struct np_treaddir){fid, off, (uint32_t)MIN(c->msize, r->cap) - 16};
+    int err = c9_call(c, &t, r);
+    if (!err)
+        *entries = r->m.rreaddir.data;
+    return err;
+}
 int c9_opendir(struct gofer_client *c, uint32_t fid, uint32_t newfid, const struct np_names *names,
                size_t *found, struct c9_node *last, struct c9_reply *r, struct span *entries,
                bool *eof)
