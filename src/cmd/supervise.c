@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 static const int forwarded[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM,
-                                SIGWINCH};
+                                SIGWINCH, SIGTSTP};
 
 int supervise_signals(struct supervisor *s, struct err *e)
 {
