@@ -131,6 +131,7 @@ static void cpu_update_armed(struct thread_group *g)
         struct posix_timer *pt = list_entry(it, struct posix_timer, link);
         armed |= pt->armed && is_cpu_clock(pt);
     }
+    armed &= g->nlive > 0; // another process may set the limit of one that is ending
     if (armed && !g->cpu_timer_armed)
         timer_arm(&ts->tick, ktime_now() + CPU_TICK);
     WRITE_SHARED(g->cpu_timer_armed, armed);

@@ -110,7 +110,7 @@ GT(itimer_real_periodic)
     GT_TRUE(o.it_value.tv_sec >= 28);
     for (int i = 0; i < 5; i++)
         pause();
-    GT_EQ(seen, 5);
+    GT_TRUE(seen >= 5);
     GT_OK(getitimer(ITIMER_REAL, &o));
     GT_EQ(o.it_interval.tv_usec, 10000);
     GT_TRUE(o.it_value.tv_usec <= 10000 && o.it_value.tv_usec > 0);
