@@ -2,11 +2,13 @@
 // The command line: flags that hold for all subcommands, then the subcommand. Errors are one line
 // on standard error (and a record in --log's file) that names the object and the cause.
 #include "cmd/cmd.h"
+#include "host/raw.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static const struct command *const commands[] = {
@@ -72,8 +74,8 @@ static void report(const char *command, const struct err *e, bool log_file)
     escape(e->text, text, sizeof(text));
     int n = snprintf(line, sizeof(line), "nacre%s%s: %s\n", command ? " " : "",
                      command ? command : "", text);
-    if (n > 0 && write(2, line, MIN((size_t)n, sizeof(line) - 1)) < 0)
-        return;
+    struct iovec v = {line, MIN((size_t)MAX(n, 0), sizeof(line) - 1)};
+    host_call(__NR_pwritev2, 2, &v, 1, -1, -1, 0);
     if (log_file)
         log_error("%s", e->text);
 }

@@ -15,6 +15,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/ioctl.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -32,9 +33,13 @@ int supervise_signals(struct supervisor *s, struct err *e)
     for (size_t i = 0; i < ARRAY_LEN(forwarded); i++)
         sigaddset(&set, forwarded[i]);
     s->sentry.control = s->gofer.control = -1;
-    if (sigprocmask(SIG_BLOCK, &set, nullptr) < 0 ||
-        (s->sigfd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
+    if ((s->sigfd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
         return err_errno(e, -errno, "signalfd");
+    sigaddset(&set, SIGTTOU); // the terminal is put right from the background too
+    if (sigprocmask(SIG_BLOCK, &set, nullptr) < 0)
+        return err_errno(e, -errno, "signal mask");
+    // Programs that die, or are killed with their sandbox, leave terminals without echo.
+    s->tty = host_call(__NR_ioctl, 0, TCGETS, s->tty_modes) == 0 ? fcntl(0, F_DUPFD_CLOEXEC, 3) : -1;
     return 0;
 }
 
@@ -196,6 +201,8 @@ int supervise_run(struct supervisor *s, struct err *e)
         p[2].fd = -1;
     kill_child(&s->gofer);
     reap(&s->gofer);
+    if (s->tty >= 0)
+        host_call(__NR_ioctl, s->tty, TCSETSW, s->tty_modes);
     if (s->state)
         state_remove(s->state);
     return conclude(&sentry, &gofer, status, e);

@@ -12,6 +12,8 @@ struct supervised {
 struct supervisor {
     struct supervised sentry, gofer;
     int sigfd;
+    int tty; // the caller's terminal, or -1
+    unsigned char tty_modes[64]; // the kernel's struct termios
     bool debug;
     struct state *state; // removed at the end; null: none
 };
