@@ -184,7 +184,7 @@ int tty_check_background(struct tty_ctl *c, struct task *t, int sig)
 void tty_opened(struct tty_ctl *c, struct file *f)
 {
     struct task *t = task_current();
-    if (!t || (f->flags & O_NOCTTY) || !f->can_read || c->session)
+    if (!t || !f->wants_tty || !f->can_read || c->session)
         return;
     if (!group_is_session_leader(t->group))
         return;

@@ -364,6 +364,20 @@ GT(controlling_terminal)
     GT_ERR(tcgetpgrp(s), ENOTTY); // not ours
 }
 
+GT(noctty)
+{
+    open_pair();
+    pid_t c = fork();
+    if (!c) {
+        if (setsid() < 0 || open(sname, O_RDWR | O_NOCTTY) < 0 || open("/dev/tty", O_RDWR) >= 0)
+            _exit(1);
+        if (ioctl(m, TIOCGPTPEER, O_RDWR | O_NOCTTY) < 0 || open("/dev/tty", O_RDWR) >= 0)
+            _exit(2);
+        _exit(ioctl(s, TIOCSCTTY, 0) ? 3 : 0);
+    }
+    finish(c);
+}
+
 static void sig_child(void)
 {
     static const int sigs[] = {SIGINT, SIGQUIT, SIGTSTP, SIGWINCH};
