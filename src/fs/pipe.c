@@ -127,6 +127,61 @@ void pipe_sigpipe(void)
     signal_send_task(t, &si);
 }
 
+int pipe_wait_data(struct pipe *p, bool nonblock)
+{
+    while (pipe_empty(p)) {
+        if (!p->writers)
+            return 0;
+        if (nonblock)
+            return -EAGAIN;
+        int err = pipe_sleep(p, &p->rd);
+        if (err)
+            return err;
+    }
+    return 1;
+}
+
+int pipe_wait_room(struct pipe *p, bool nonblock)
+{
+    for (;;) {
+        if (!p->readers)
+            return -EPIPE;
+        if (!pipe_full(p))
+            return 0;
+        if (nonblock)
+            return -EAGAIN;
+        int err = pipe_sleep(p, &p->wr);
+        if (err)
+            return err;
+    }
+}
+
+struct pipe_buf pipe_take(struct pipe *p)
+{
+    struct pipe_buf *s = pipe_slot(p, p->tail), b = *s;
+    *s = (struct pipe_buf){};
+    p->tail++;
+    p->held++;
+    return b;
+}
+
+void pipe_put_back(struct pipe *p, const struct pipe_buf *b)
+{
+    p->held--;
+    if (b->len) {
+        *pipe_slot(p, --p->tail) = *b;
+        return;
+    }
+    pipe_page_put(p, b->page);
+    waitq_wake(&p->wr, POLLOUT | POLLWRNORM);
+}
+
+void pipe_append(struct pipe *p, const struct pipe_buf *b)
+{
+    *pipe_slot(p, p->head++) = *b;
+    waitq_wake(&p->rd, POLLIN | POLLRDNORM);
+}
+
 // --- reading -----------------------------------------------------------------------------------
 static void slot_release(struct pipe *p, struct pipe_buf *b)
 {
@@ -162,9 +217,8 @@ static long pipe_drain_locked(struct pipe *p, struct uio *u, bool *done)
     return total;
 }
 
-static long pipe_read(struct file *f, struct uio *u, int64_t *pos)
+long pipe_read_uio(struct pipe *p, struct uio *u, bool nonblock)
 {
-    struct pipe *p = f->data;
     if (!u->resid)
         return 0;
     long ret = 0;
@@ -178,20 +232,22 @@ static long pipe_read(struct file *f, struct uio *u, int64_t *pos)
             if (ret)
                 break;
         }
-        if (!p->writers)
-            break;
-        if (READ_SHARED(f->flags) & O_NONBLOCK) {
-            ret = -EAGAIN;
+        int have = pipe_wait_data(p, nonblock);
+        if (have <= 0) {
+            ret = have;
             break;
         }
-        ret = pipe_sleep(p, &p->rd);
-        if (ret)
-            break;
     }
     bool more = !pipe_empty(p);
     mutex_unlock(&p->lock);
     if (more && waitq_active(&p->rd))
         waitq_wake(&p->rd, POLLIN | POLLRDNORM);
+    return ret;
+}
+
+static long pipe_read(struct file *f, struct uio *u, int64_t *pos)
+{
+    long ret = pipe_read_uio(f->data, u, READ_SHARED(f->flags) & O_NONBLOCK);
     if (ret > 0 && f->path.mnt)
         inode_touch(f->inode, IATTR_ATIME);
     return ret;
@@ -243,9 +299,8 @@ static long pipe_fill_locked(struct pipe *p, struct uio *u, bool packet, bool *f
     return total;
 }
 
-static long pipe_write_locked(struct file *f, struct pipe *p, struct uio *u)
+static long pipe_write_locked(struct pipe *p, struct uio *u, bool nonblock, bool packet)
 {
-    bool packet = READ_SHARED(f->flags) & O_DIRECT;
     bool fault = false;
     long total = 0;
     if (!p->readers)
@@ -270,22 +325,19 @@ static long pipe_write_locked(struct file *f, struct pipe *p, struct uio *u)
                 return total ? total : n;
             continue;
         }
-        if (READ_SHARED(f->flags) & O_NONBLOCK)
-            return total ? total : -EAGAIN;
-        int err = pipe_sleep(p, &p->wr);
+        int err = pipe_wait_room(p, nonblock);
         if (err)
             return total ? total : err;
     }
     return total;
 }
 
-static long pipe_write(struct file *f, struct uio *u, int64_t *pos)
+long pipe_write_uio(struct pipe *p, struct uio *u, bool nonblock, bool packet)
 {
-    struct pipe *p = f->data;
     if (!u->resid)
         return 0;
     mutex_lock(&p->lock);
-    long ret = pipe_write_locked(f, p, u);
+    long ret = pipe_write_locked(p, u, nonblock, packet);
     bool room = !pipe_full(p), broken = !p->readers;
     mutex_unlock(&p->lock);
     if (room && waitq_active(&p->wr))
@@ -293,6 +345,13 @@ static long pipe_write(struct file *f, struct uio *u, int64_t *pos)
     // Linux signals also when part of the data went before the last reader left.
     if (ret == -EPIPE || (broken && u->resid))
         pipe_sigpipe();
+    return ret;
+}
+
+static long pipe_write(struct file *f, struct uio *u, int64_t *pos)
+{
+    uint32_t fl = READ_SHARED(f->flags);
+    long ret = pipe_write_uio(f->data, u, fl & O_NONBLOCK, fl & O_DIRECT);
     if (ret > 0 && f->path.mnt)
         inode_touch(f->inode, IATTR_MTIME | IATTR_CTIME);
     return ret;
@@ -342,7 +401,7 @@ static long pipe_ioctl(struct file *f, struct task *t, unsigned cmd, uint64_t ar
 static int pipe_resize_locked(struct pipe *p, uint32_t slots)
 {
     uint32_t used = p->head - p->tail;
-    if (slots < used)
+    if (slots < used + p->held)
         return -EBUSY;
     struct pipe_buf *nb = mem_alloc_array(slots, sizeof(nb[0]));
     if (!nb)

@@ -29,6 +29,7 @@ struct pipe {
     uint32_t readers, writers;         // [lock] open files
     uint32_t r_counter, w_counter;     // [lock] opens so far
     uint32_t uid;           // [C] charged
+    uint32_t held;          // [lock] slots that splice has taken out and may put back
     struct pipe_page *spare[2];        // [lock] owned
 };
 
@@ -48,7 +49,7 @@ static inline bool pipe_empty(const struct pipe *p)
 }
 static inline bool pipe_full(const struct pipe *p)
 {
-    return p->head - p->tail >= p->nslots;
+    return p->head - p->tail + p->held >= p->nslots;
 }
 static inline struct pipe_buf *pipe_slot(struct pipe *p, uint32_t i)
 {
@@ -59,3 +60,17 @@ void pipe_page_put(struct pipe *p, struct pipe_page *pg);
 // [lock] Sleeps with the lock dropped; -ERESTARTSYS when interrupted.
 int pipe_sleep(struct pipe *p, struct waitq *q);
 void pipe_sigpipe(void); // SIGPIPE to the calling task
+// What read and write do; nonblock is the caller's choice.
+long pipe_read_uio(struct pipe *p, struct uio *u, bool nonblock);
+long pipe_write_uio(struct pipe *p, struct uio *u, bool nonblock, bool packet);
+
+// For splice: all with the lock held.
+// Waits until there is data. 1: there is; 0: end of file; -EAGAIN, -ERESTARTSYS.
+int pipe_wait_data(struct pipe *p, bool nonblock);
+// Waits until there is a free slot; -EPIPE (without the signal) when nobody reads.
+int pipe_wait_room(struct pipe *p, bool nonblock);
+// The first slot leaves the ring; it comes back by pipe_put_back (if bytes are left in it) or its
+// page is put. `held` counts it until then.
+struct pipe_buf pipe_take(struct pipe *p);
+void pipe_put_back(struct pipe *p, const struct pipe_buf *b);
+void pipe_append(struct pipe *p, const struct pipe_buf *b); // there is room
