@@ -74,7 +74,7 @@ look() { # platform
     is "$p-gofer-sees-no-proc" "$(ls -A "/proc/$G/root/0/proc" "/proc/$G/root/0/sys" 2>&1 | grep -v : | tr -d '\n')" ""
     is "$p-gofer-root" "$(ls -A "/proc/$G/root/")" "0"
     # Descriptors: what each process holds, by kind.
-    is "$p-stub-descriptors" "$(for t in $STUBS; do ls -l "/proc/$t/fd"; done | awk 'NF > 8 {print $NF}' | sed 's/\[[0-9]*\]$//' | sort -u | tr '\n' ' ')" "anon_inode:[eventfd] socket: "
+    is "$p-stub-descriptors" "$(for t in $STUBS; do ls -l "/proc/$t/fd"; done | awk 'NF > 8 {print $NF}' | sed 's/\[[0-9]*\]$//' | grep -vx 'socket:\|anon_inode:\[eventfd\]' | sort -u | tr '\n' ' ')" ""
     is "$p-sentry-directories" "$(for q in /proc/"$B"/fd/*; do [ -d "$q" ] && stat -Lfc %T "$q"; done | sort | uniq -c | tr -s ' ' | tr '\n' ' ')" " 1 tmpfs "
     is "$p-gofer-sockets" "$(ls -l "/proc/$G/fd" | grep -c socket:)" 1
     is "$p-supervisor-inherited" "$(ls -l "/proc/$S/fd" | grep -c "$tmp\$")" 0
