@@ -85,7 +85,7 @@ static int lock_range(struct file *f, const struct flock *u, struct kflock *l)
 {
     int64_t base = 0, start, end;
     if (u->l_whence == SEEK_CUR)
-        base = f->pos;
+        base = f->ops->stream ? 0 : file_seek(f, 0, SEEK_CUR);
     else if (u->l_whence == SEEK_END)
         base = (int64_t)READ_SHARED(f->inode->size);
     else if (u->l_whence != SEEK_SET)

@@ -146,7 +146,7 @@ static long copy_between(struct file *in, int64_t *ipos, struct file *out, int64
         return -ENOMEM;
     while (n && !err) {
         struct uiovec rv, wv;
-        int64_t before = ipos ? *ipos : in->pos;
+        int64_t before = ipos ? *ipos : 0;
         struct uio r = uio_kernel(&rv, buf, MIN(n, COPY_CHUNK));
         long got = file_read(in, &r, ipos);
         if (got <= 0) {
@@ -167,7 +167,7 @@ static long copy_between(struct file *in, int64_t *ipos, struct file *out, int64
             if (ipos)
                 *ipos = before + put;
             else
-                file_seek(in, before + put, SEEK_SET);
+                file_seek(in, put - got, SEEK_CUR);
         }
         done += put;
         n -= (size_t)put;
@@ -216,10 +216,12 @@ long sys_copy_file_range(struct task *t, int fd_in, uaddr_t off_in, int fd_out, 
     if ((!uaddr_null(off_in) && get_user(t->mm, off_in, ipos)) ||
         (!uaddr_null(off_out) && get_user(t->mm, off_out, opos)))
         return -EFAULT;
+    // Without an offset the file's own position counts and moves (which, for a host file, the host
+    // keeps: f->pos says nothing about it).
     if (uaddr_null(off_in))
-        ipos = in->pos;
+        ipos = file_seek(in, 0, SEEK_CUR);
     if (uaddr_null(off_out))
-        opos = out->pos;
+        opos = file_seek(out, 0, SEEK_CUR);
     int64_t iend, oend;
     if (ipos < 0 || opos < 0 || (int64_t)len < 0 ||
         __builtin_add_overflow(ipos, (int64_t)len, &iend) ||
@@ -227,16 +229,10 @@ long sys_copy_file_range(struct task *t, int fd_in, uaddr_t off_in, int fd_out, 
         return -EOVERFLOW;
     if (in->inode == out->inode && ipos < oend && opos < iend && len)
         return -EINVAL;
-    long n = copy_between(in, &ipos, out, &opos, MIN(len, RW_MAX));
-    if (n < 0)
-        return n;
-    if (uaddr_null(off_in))
-        file_seek(in, ipos, SEEK_SET);
-    else if (put_user(t->mm, off_in, ipos))
-        return -EFAULT;
-    if (uaddr_null(off_out))
-        file_seek(out, opos, SEEK_SET);
-    else if (put_user(t->mm, off_out, opos))
+    long n = copy_between(in, uaddr_null(off_in) ? nullptr : &ipos, out,
+                          uaddr_null(off_out) ? nullptr : &opos, MIN(len, RW_MAX));
+    if (n >= 0 && ((!uaddr_null(off_in) && put_user(t->mm, off_in, ipos)) ||
+                   (!uaddr_null(off_out) && put_user(t->mm, off_out, opos))))
         return -EFAULT;
     return n;
 }
