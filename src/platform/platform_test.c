@@ -681,6 +681,42 @@ PLATFORM_TEST(cpu_time)
     guest_free(&g);
 }
 
+// What a pause of the container does: the wait goes on, with its own deadline (restart_syscall).
+static void pause_fiber(void *arg)
+{
+    struct guest *g = arg;
+    guest_sleep_ms(10);
+    CHECK(!kill(P->host_pid(g->as), SIGSTOP));
+    guest_sleep_ms(10);
+    CHECK(!kill(P->host_pid(g->as), SIGCONT));
+    fiber_exit(nullptr, nullptr);
+}
+PLATFORM_TEST(stopped_and_continued)
+{
+    struct guest g = {.call = call_regs};
+    guest_new(&g, g_regs);
+    struct pfutex f = {.uaddr = UADDR(DATA), .op = FUTEX_WAIT_BITSET_PRIVATE, .val3 = ~0u,
+                       .has_timeout = true};
+    for (int i = 0; i < 3; i++) {
+        struct fiber *p = fiber_new(pause_fiber, &g, nullptr);
+        CHECK(p);
+        fiber_start(p);
+        ktime_t t0 = ktime_now();
+        f.timeout_ns = t0 + 50000000;
+        CHECK(P->futex(g.ctx, &f) == -ETIMEDOUT && ktime_now() - t0 >= 50000000);
+    }
+    struct fiber *p = fiber_new(pause_fiber, &g, nullptr);
+    CHECK(p);
+    fiber_start(p);
+    for (ktime_t t0 = ktime_now(); ktime_now() - t0 < 50000000;) {
+        guest_regs(&g.r, g_start, g_regs);
+        g.r.rbx = 50;
+        guest_run(&g);
+        check_exit(&g, 0x1111111111111111);
+    }
+    guest_free(&g);
+}
+
 PLATFORM_TEST(host_kill_is_seen)
 {
     struct guest g = {}, h = {};

@@ -323,7 +323,7 @@ static bool event_take(struct st_context *c, struct user_regs *r, struct pevent 
     uint32_t event = READ_SHARED(c->slot->event), off = READ_SHARED(c->slot->uc_off);
     if (off < SLOT_STACK_OFF || off > SLOT_SIZE - sizeof(struct stub_ucontext) || off % 8)
         return false;
-    c->uc_off = off;
+    c->uc_off = off & (SLOT_SIZE - 1); // bounded under speculation, too
     c->fp_off = FP_UNKNOWN;
     frame_read(c, r);
     c->cur = *r;

@@ -306,7 +306,9 @@ static void kill_locked(struct st_aspace *as, const char *why) REQUIRES(as->ctx_
 {
     if (__atomic_exchange_n(&as->dead, true, __ATOMIC_SEQ_CST))
         return;
-    if (why)
+    // A guest can make us say this as often as it forks.
+    static uint32_t said;
+    if (why && __atomic_fetch_add(&said, 1, __ATOMIC_RELAXED) < 1000)
         log_warn("guest process (host pid %d) killed: %s", as->claimed, why);
     if (as->pid)
         host_call(__NR_tgkill, as->pid, as->pid, SIGKILL);
