@@ -33,7 +33,7 @@ static void connection_lost(struct gofer_client *c, const char *why)
         if (!r || r->done)
             continue;
         r->failed = true;
-        r->done = true;
+        __atomic_store_n(&r->done, true, __ATOMIC_RELEASE);
         if (r->fiber)
             fiber_wake(r->fiber);
     }
@@ -72,7 +72,7 @@ static bool deliver(struct gofer_client *c, const uint8_t *p, size_t n, int fd)
         r->len = n;
         r->fd = fd;
         fd = -1;
-        r->done = true;
+        __atomic_store_n(&r->done, true, __ATOMIC_RELEASE);
         if (r->fiber)
             fiber_wake(r->fiber);
     } else if (slot < C9_TAGS && c->clunking[slot] != NP_NOFID &&

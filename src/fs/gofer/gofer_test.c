@@ -5,7 +5,7 @@
 #include "base/assert.h"
 #include "base/test.h"
 #include "fs/gofer/gfs.h"
-#include "gofer/gofer.h"
+#include "gofer/server.h"
 #include "host/raw.h"
 #include "kern/cred.h"
 #include "mem/uio.h"
@@ -22,6 +22,7 @@
 
 struct setup {
     bool donate, exclusive, plain, readonly;
+    uint32_t seed; // not 0: a server that lies
     char dir[64];
     int sock, hostdir;
     pid_t server;
@@ -30,6 +31,7 @@ struct setup {
     struct super *sb;
 };
 
+static void lying_server(struct setup *s, int sock, uint32_t seed);
 static void serve(struct setup *s)
 {
     int sv[2];
@@ -41,6 +43,8 @@ static void serve(struct setup *s)
     if (s->server == 0) {
         close(sv[0]);
         umask(0);
+        if (s->seed)
+            lying_server(s, sv[1], s->seed);
         struct gofer_root root = {.fd = s->hostdir, .parent = -1, .donate = s->donate,
                                   .readonly = s->readonly};
         _exit(gofer_main(sv[1], &root, 1) != 0);
@@ -345,12 +349,17 @@ static void host_changes(struct setup *s)
     expect(s, "/log", "guesthostguest");
 }
 
+static void mount_at_root(struct setup *s);
 static void start_mount(struct setup *s)
 {
     c9_offer_plain = s->plain;
     OK(gofer_client_new(s->sock, &s->c));
     EQ(s->c->ext, !s->plain);
     OK(gofer_mount(s->c, "0", s->exclusive, s->readonly, &s->sb));
+    mount_at_root(s);
+}
+static void mount_at_root(struct setup *s)
+{
     struct mount *m = mount_new(s->sb, s->sb->root, 0);
     CHECK(m);
     struct mntns *ns;
@@ -428,6 +437,195 @@ static void lost(void *arg)
     gofer_client_put(s->c);
     fiber_exit(last_one, nullptr);
 }
+
+// --- many fibers at once: more than there are tags ---
+constexpr int CROWD = 300;
+static int crowd_left; // [A]
+static void crowd_one(void *arg)
+{
+    struct setup *s = arg;
+    static int next; // [A]
+    int me = __atomic_fetch_add(&next, 1, __ATOMIC_RELAXED);
+    char dir[32], a[64], b[64];
+    snprintf(dir, sizeof(dir), "/c-%d", me % 10);
+    int err = vfs_mkdir(&s->ctx, AT_FDCWD, dir, 0755);
+    CHECK(!err || err == -EEXIST);
+    snprintf(a, sizeof(a), "%s/a-%d", dir, me);
+    snprintf(b, sizeof(b), "/c-%d/b-%d", (me + 1) % 10, me);
+    for (int i = 0; i < 3; i++) {
+        put(s, a, "text", O_TRUNC);
+        expect(s, a, "text");
+        err = vfs_mkdir(&s->ctx, AT_FDCWD, "/c-0", 0755);
+        if (vfs_rename(&s->ctx, AT_FDCWD, a, AT_FDCWD, b, 0) == 0) { // (its directory may be yet to come)
+            expect(s, b, "text");
+            OK(vfs_unlink(&s->ctx, AT_FDCWD, b));
+        } else {
+            OK(vfs_unlink(&s->ctx, AT_FDCWD, a));
+        }
+        EQ(exists(s, a), -ENOENT);
+        if (me % 16 == 0)
+            dcache_shrink(s->sb, 0);
+        stat_at(s, dir);
+    }
+    __atomic_sub_fetch(&crowd_left, 1, __ATOMIC_ACQ_REL);
+    fiber_exit(nullptr, nullptr);
+}
+static void crowd(void *arg)
+{
+    struct setup *s = arg;
+    start_mount(s);
+    __atomic_store_n(&crowd_left, CROWD, __ATOMIC_RELEASE);
+    for (int i = 0; i < CROWD; i++) {
+        struct fiber *f = fiber_new(crowd_one, s, nullptr);
+        CHECK(f);
+        fiber_start(f);
+    }
+    while (__atomic_load_n(&crowd_left, __ATOMIC_ACQUIRE))
+        fiber_park(ktime_now() + 1000000, PARK_UNINTERRUPTIBLE);
+    end_mount(s);
+    fiber_exit(last_one, nullptr);
+}
+
+// --- a server that lies: nothing that it says may do more than make calls fail ---
+static void lie(struct server *sv, long n, uint32_t x)
+{
+    uint32_t at = (x >> 8) % (uint32_t)n;
+    switch (x % 8) {
+    case 0: // any byte of the body
+        sv->tx[at < 7 ? 7 % n : at] ^= (uint8_t)(x >> 24);
+        break;
+    case 1:
+        sv->tx[at] = (uint8_t)(x >> 24);
+        break;
+    case 2: // another size
+        memcpy(sv->tx, &x, 4);
+        break;
+    case 3: // a descriptor that nobody may want
+        if (sv->donated >= 0)
+            close(sv->donated);
+        sv->donated = x & 0x1000 ? open("/", O_RDONLY) : x & 0x2000 ? open("/dev/null", O_RDWR)
+                                                                    : open("/etc/passwd", O_PATH);
+        break;
+    case 4: // none
+        if (sv->donated >= 0)
+            close(sv->donated);
+        sv->donated = -1;
+        break;
+    case 5: // big numbers
+        for (long i = at; i < n && i < (long)at + 8; i++)
+            if (i >= 7)
+                sv->tx[i] = 0xff;
+        break;
+    }
+}
+static void lying_server(struct setup *s, int sock, uint32_t seed)
+{
+    struct gofer_root root = {.fd = s->hostdir, .parent = -1, .donate = true};
+    struct server sv;
+    if (server_init(&sv, sock, &root, 1))
+        _exit(1);
+    for (int served = 0;; served++) {
+        long n = recv(sock, sv.rx, NP_MSIZE_MAX, 0);
+        if (n <= 0)
+            _exit(0);
+        n = server_handle(&sv, sv.rx, (size_t)n);
+        if (n <= 0)
+            _exit(0);
+        seed = seed * 1664525 + 1013904223;
+        if (served > 3 && (seed >> 16) % 12 == 0)
+            lie(&sv, n, seed >> 3);
+        union {
+            struct cmsghdr align;
+            char b[CMSG_SPACE(sizeof(int))];
+        } u = {};
+        struct iovec v = {sv.tx, (size_t)n};
+        struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
+        if (sv.donated >= 0) {
+            m.msg_control = u.b;
+            m.msg_controllen = sizeof(u.b);
+            struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+            c->cmsg_level = SOL_SOCKET;
+            c->cmsg_type = SCM_RIGHTS;
+            c->cmsg_len = CMSG_LEN(sizeof(int));
+            memcpy(CMSG_DATA(c), &sv.donated, sizeof(int));
+        }
+        if (sendmsg(sock, &m, MSG_NOSIGNAL) < 0)
+            _exit(0);
+        if (sv.donated >= 0)
+            close(sv.donated);
+        sv.donated = -1;
+    }
+}
+static void try_all(struct setup *s)
+{
+    char buf[64];
+    for (int i = 0; i < 60 && !s->c->dead; i++) {
+        struct file *f;
+        struct path p;
+        struct kstat st;
+        struct counter k = {.dc = {.emit = count_one}};
+        snprintf(buf, sizeof(buf), "/f%d", i % 5);
+        if (vfs_open(&s->ctx, AT_FDCWD, buf, O_RDWR | O_CREAT, 0644, 0, &f) == 0) {
+            struct uiovec v;
+            struct uio u = uio_kernel(&v, buf, 8);
+            (void)!file_write(f, &u, nullptr);
+            (void)!file_read_kernel(f, buf, 8, 0);
+            struct memobj *o;
+            int fd;
+            if (f->ops->mmap(f, &o) == 0) {
+                (void)!o->ops->hostfd(o, i & 1, i & 1, &fd);
+                memobj_put(o);
+            }
+            file_put(f);
+        }
+        (void)!vfs_mkdir(&s->ctx, AT_FDCWD, "/d", 0755);
+        (void)!vfs_symlink(&s->ctx, "d", AT_FDCWD, "/ln");
+        (void)!vfs_link(&s->ctx, AT_FDCWD, "/f1", AT_FDCWD, "/d/g", 0);
+        (void)!vfs_rename(&s->ctx, AT_FDCWD, "/f2", AT_FDCWD, "/d/h", 0);
+        if (vfs_open(&s->ctx, AT_FDCWD, "/ln", O_RDONLY | O_DIRECTORY, 0, 0, &f) == 0) {
+            (void)!f->ops->readdir(f, &k.dc);
+            file_put(f);
+        }
+        if (path_lookup(&s->ctx, AT_FDCWD, "/d/h", 0, &p) == 0) {
+            (void)!vfs_getattr(&p, &st);
+            (void)!p.dentry->inode->ops->listxattr(p.dentry->inode, buf, sizeof(buf));
+            path_put(p);
+        }
+        (void)!vfs_unlink(&s->ctx, AT_FDCWD, "/d/h");
+        dcache_shrink(s->sb, 0);
+    }
+}
+static void lied_to(void *arg)
+{
+    struct setup *s = arg;
+    if (gofer_client_new(s->sock, &s->c) == 0) {
+        if (gofer_mount(s->c, "0", s->exclusive, false, &s->sb) == 0) {
+            mount_at_root(s);
+            try_all(s);
+            fs_context_put(s->ctx.fs);
+            cred_put((struct cred *)s->ctx.cred);
+            super_put(s->sb);
+        }
+        EQ(ref_count(&s->c->ref), 1);
+        gofer_client_put(s->c);
+    }
+    fiber_exit(last_one, nullptr);
+}
+TEST(gofer_that_lies)
+{
+    for (uint32_t seed = 1; seed <= 60; seed++) {
+        struct setup s = {.donate = true, .exclusive = seed & 1, .seed = seed};
+        serve(&s);
+        struct sched_config cfg = {.nworkers = 1};
+        assert_int_equal(sched_init(&cfg), 0);
+        struct fiber *f = fiber_new(lied_to, &s, nullptr);
+        assert_non_null(f);
+        fiber_start(f);
+        sched_run();
+        clean(&s);
+    }
+}
+
 static void run(struct setup s, void (*fn)(void *))
 {
     serve(&s);
@@ -469,4 +667,8 @@ TEST(gofer_readonly)
 TEST(gofer_connection_lost)
 {
     run((struct setup){.donate = true, .exclusive = true}, lost);
+}
+TEST(gofer_crowd)
+{
+    run((struct setup){.donate = true, .exclusive = true}, crowd);
 }
