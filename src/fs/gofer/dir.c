@@ -148,8 +148,9 @@ static int dir_enter(struct inode *dir, uint32_t *fid)
 static void dir_changed(struct inode *dir, int dnlink)
 {
     struct ktimespec now = vfs_now();
-    dir->mtime = dir->ctime = now;
-    dir->nlink = (uint32_t)((int32_t)dir->nlink + dnlink);
+    ktimespec_store(&dir->mtime, now);
+    ktimespec_store(&dir->ctime, now);
+    WRITE_SHARED(dir->nlink, (uint32_t)((int32_t)dir->nlink + dnlink));
     WRITE_SHARED(gi_of(dir)->stale, true);
 }
 
@@ -285,8 +286,8 @@ static int gofer_link(struct inode *target, struct inode *dir, struct dentry *d)
     if (err)
         return err;
     mutex_lock(&target->lock);
-    target->nlink++;
-    target->ctime = vfs_now();
+    WRITE_SHARED(target->nlink, target->nlink + 1);
+    ktimespec_store(&target->ctime, vfs_now());
     mutex_unlock(&target->lock);
     WRITE_SHARED(gi->stale, true);
     gfs_names_add(di, d->name, d->namelen);
@@ -312,8 +313,8 @@ static void name_gone(struct inode *i, struct inode *dir, struct span name, bool
     bool isdir = S_ISDIR(i->mode);
     if (!isdir)
         mutex_lock(&i->lock);
-    i->nlink = isdir ? 0 : i->nlink - (i->nlink > 0);
-    i->ctime = vfs_now();
+    WRITE_SHARED(i->nlink, isdir ? 0 : i->nlink - (i->nlink > 0));
+    ktimespec_store(&i->ctime, vfs_now());
     uint32_t left = i->nlink;
     if (!isdir)
         mutex_unlock(&i->lock);
@@ -354,7 +355,7 @@ static void moved(struct inode *i, struct inode *to, struct span name)
     gfs_alias_set(gi_of(i), gi_of(to), name);
     if (!S_ISDIR(i->mode))
         gfs_fid_forget(gi_of(i)); // the server would open it by its old name
-    i->ctime = vfs_now();
+    ktimespec_store(&i->ctime, vfs_now());
     WRITE_SHARED(gi_of(i)->stale, true);
 }
 static int gofer_rename(struct inode *odir, struct dentry *od, struct inode *ndir, struct dentry *nd,

@@ -207,7 +207,7 @@ static long gofer_write(struct file *f, struct uio *u, int64_t *pos)
             *pos += r;
             done += r;
             if ((uint64_t)*pos > i->size)
-                i->size = (uint64_t)*pos;
+                WRITE_SHARED(i->size, (uint64_t)*pos);
         }
     }
     if (buf != small)

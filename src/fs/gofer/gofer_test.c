@@ -433,6 +433,7 @@ static void lost(void *arg)
     EQ(path_lookup(&s->ctx, AT_FDCWD, "/g", 0, &p), -EIO);
     file_put(f);
     fs_context_put(s->ctx.fs);
+    cred_put((struct cred *)s->ctx.cred);
     super_put(s->sb);
     gofer_client_put(s->c);
     fiber_exit(last_one, nullptr);

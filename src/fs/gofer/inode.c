@@ -17,16 +17,19 @@ static void set_locked(struct gofer_inode *gi, const struct np_attr *a)
     struct inode *i = &gi->vfs;
     if ((a->mode & S_IFMT) != (i->mode & S_IFMT))
         return;
-    i->mode = a->mode;
-    i->uid = a->uid;
-    i->gid = a->gid;
-    i->nlink = (uint32_t)a->nlink;
-    i->size = a->size;
-    i->blocks = a->blocks;
-    i->rdev = a->rdev;
-    i->atime = (struct ktimespec){(int64_t)a->atime_sec, (uint32_t)a->atime_nsec};
-    i->mtime = (struct ktimespec){(int64_t)a->mtime_sec, (uint32_t)a->mtime_nsec};
-    i->ctime = (struct ktimespec){(int64_t)a->ctime_sec, (uint32_t)a->ctime_nsec};
+    if (i->mode != a->mode) // read all over the VFS for its type bits
+        WRITE_SHARED(i->mode, a->mode);
+    WRITE_SHARED(i->uid, a->uid);
+    WRITE_SHARED(i->gid, a->gid);
+    WRITE_SHARED(i->nlink, (uint32_t)a->nlink);
+    WRITE_SHARED(i->size, a->size);
+    WRITE_SHARED(i->blocks, a->blocks);
+    ktimespec_store(&i->atime,
+                    (struct ktimespec){(int64_t)a->atime_sec, (uint32_t)a->atime_nsec});
+    ktimespec_store(&i->mtime,
+                    (struct ktimespec){(int64_t)a->mtime_sec, (uint32_t)a->mtime_nsec});
+    ktimespec_store(&i->ctime,
+                    (struct ktimespec){(int64_t)a->ctime_sec, (uint32_t)a->ctime_nsec});
 }
 void gfs_attr_update(struct gofer_inode *gi, const struct np_attr *a)
 {
@@ -88,7 +91,6 @@ int gfs_refresh(struct gofer_inode *gi)
 int gfs_getattr(struct inode *i, struct kstat *st)
 {
     struct gofer_inode *gi = gi_of(i);
-    struct gofer_client *c = gc_of(gi);
     bool fresh = gs_of(i->sb)->exclusive ||
                  ktime_now() - READ_SHARED(gi->attr_at) < GFS_ATTR_FRESH_NS;
     if (READ_SHARED(gi->stale) || !fresh) {
@@ -97,12 +99,12 @@ int gfs_getattr(struct inode *i, struct kstat *st)
         if (err && err != -ESTALE)
             return err;
     }
-    spin_lock(&c->inode_lock);
-    *st = (struct kstat){.ino = i->ino, .size = i->size, .blocks = i->blocks, .dev = i->sb->dev,
-                         .rdev = i->rdev, .mode = i->mode, .nlink = i->nlink, .uid = i->uid,
-                         .gid = i->gid, .blksize = 4096, .atime = i->atime, .mtime = i->mtime,
-                         .ctime = i->ctime};
-    spin_unlock(&c->inode_lock);
+    *st = (struct kstat){.ino = i->ino, .size = READ_SHARED(i->size),
+                         .blocks = READ_SHARED(i->blocks), .dev = i->sb->dev, .rdev = i->rdev,
+                         .mode = READ_SHARED(i->mode), .nlink = READ_SHARED(i->nlink),
+                         .uid = READ_SHARED(i->uid), .gid = READ_SHARED(i->gid), .blksize = 4096,
+                         .atime = ktimespec_load(&i->atime), .mtime = ktimespec_load(&i->mtime),
+                         .ctime = ktimespec_load(&i->ctime)};
     return 0;
 }
 static bool set_size_here(struct gofer_inode *gi, uint64_t size, int *err)
@@ -203,6 +205,7 @@ static struct gofer_inode *inode_new(struct super *sb, const struct c9_node *n)
     gi->vfs.ino = n->qid.path;
     gi->fid = NP_NOFID;
     list_init(&gi->fid_lru);
+    gi->vfs.rdev = n->attr.rdev;
     set_locked(gi, &n->attr);
     return gi;
 }

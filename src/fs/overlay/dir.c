@@ -304,7 +304,7 @@ static int ovl_link(struct inode *target, struct inode *dir, struct dentry *d)
         return err;
     mutex_lock(&target->lock);
     if (oi->own_nlink)
-        target->nlink++;
+        WRITE_SHARED(target->nlink, target->nlink + 1);
     ovl_mirror(oi);
     mutex_unlock(&target->lock);
     inode_get(target);
@@ -357,17 +357,17 @@ static void name_gone(struct inode *i, struct dentry *d)
     struct ovl_inode *oi = oi_of(i);
     ovl_alias_drop(oi, d);
     if (S_ISDIR(i->mode)) {
-        i->nlink = 0;
+        WRITE_SHARED(i->nlink, 0);
     } else {
         if (!oi->own_nlink && !ovl_upper(oi)) {
             oi->own_nlink = true;
-            i->nlink = oi->lower[0].dentry->inode->nlink;
+            WRITE_SHARED(i->nlink, oi->lower[0].dentry->inode->nlink);
             if (i->nlink > 1)
                 ovl_pin(oi); // the other names must know
         }
         if (oi->own_nlink && i->nlink > 0)
-            i->nlink--;
-        i->ctime = vfs_now();
+            WRITE_SHARED(i->nlink, i->nlink - 1);
+        ktimespec_store(&i->ctime, vfs_now());
         if (ovl_upper(oi))
             ovl_mirror(oi);
     }

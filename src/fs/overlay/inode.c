@@ -51,20 +51,20 @@ void ovl_mirror(struct ovl_inode *oi)
 {
     const struct inode *r = ovl_real(oi)->inode;
     struct inode *i = &oi->vfs;
-    i->mode = r->mode;
-    i->uid = r->uid;
-    i->gid = r->gid;
-    i->size = READ_SHARED(r->size);
-    i->blocks = r->blocks;
-    i->rdev = r->rdev;
-    i->atime = r->atime;
-    i->mtime = r->mtime;
-    i->ctime = r->ctime;
-    i->btime = r->btime;
+    uint32_t mode = READ_SHARED(r->mode);
+    if (i->mode != mode) // read all over the VFS for its type bits
+        WRITE_SHARED(i->mode, mode);
+    WRITE_SHARED(i->uid, READ_SHARED(r->uid));
+    WRITE_SHARED(i->gid, READ_SHARED(r->gid));
+    WRITE_SHARED(i->size, READ_SHARED(r->size));
+    WRITE_SHARED(i->blocks, READ_SHARED(r->blocks));
+    ktimespec_store(&i->atime, ktimespec_load(&r->atime));
+    ktimespec_store(&i->mtime, ktimespec_load(&r->mtime));
+    ktimespec_store(&i->ctime, ktimespec_load(&r->ctime));
     if (S_ISDIR(i->mode))
-        i->nlink = i->dead ? 0 : oi->nlower ? 1 : r->nlink;
+        WRITE_SHARED(i->nlink, i->dead ? 0 : oi->nlower ? 1 : READ_SHARED(r->nlink));
     else if (!oi->own_nlink)
-        i->nlink = r->nlink;
+        WRITE_SHARED(i->nlink, READ_SHARED(r->nlink));
 }
 
 // --- identity ---
@@ -173,6 +173,8 @@ static struct ovl_inode *alloc(struct super *sb, struct dentry *upper,
     mutex_init(&oi->vfs.lock, (enum lock_rank)(rank + (S_ISDIR(mode) ? 0 : 1)));
     mutex_init(&oi->copy_lock, (enum lock_rank)(rank + 2));
     oi->vfs.ino = number_of(os, upper, lower, n);
+    oi->vfs.rdev = ovl_real(oi)->inode->rdev;
+    oi->vfs.btime = ovl_real(oi)->inode->btime;
     list_init(&oi->pin);
     ovl_mirror(oi);
     return oi;
@@ -285,8 +287,9 @@ int ovl_getattr(struct inode *i, struct kstat *st)
     if (S_ISDIR(i->mode))
         st->nlink = i->dead ? 0 : oi->nlower ? 1 : st->nlink;
     else if (oi->own_nlink)
-        st->nlink = i->nlink;
-    i->size = st->size; // a lower file may have changed on the host
+        st->nlink = READ_SHARED(i->nlink);
+    if (READ_SHARED(i->size) != st->size)
+        WRITE_SHARED(i->size, st->size); // a lower file may have changed on the host
     return 0;
 }
 static int real_setattr(struct inode *real, const struct iattr *a)
