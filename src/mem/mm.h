@@ -119,6 +119,8 @@ constexpr int MM_MAX_MAP_COUNT = 65530;
 constexpr uint64_t MM_MIN_ADDR = 65536;
 int mm_mlock2(struct mm *mm, uint64_t addr, uint64_t len, bool onfault,
               const struct mm_limits *lim);
+// Faults pages in (mlock, MAP_POPULATE). -EFAULT when a page cannot be; with `all` the rest is done.
+int mm_populate(struct mm *mm, struct pcontext *ctx, uint64_t addr, uint64_t len, bool all);
 int mm_mlockall(struct mm *mm, int flags, const struct mm_limits *lim); // flags 0: munlockall
 long mm_remap_file_pages(struct mm *mm, struct pcontext *ctx, uint64_t addr, uint64_t size,
                          uint64_t pgoff, int flags, const struct mm_limits *lim);

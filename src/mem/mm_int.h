@@ -66,6 +66,7 @@ bool mm_overcommit_ok(uint64_t pages);
 // Chooses a place per mmap(2); the request as in mmap_args, len page-aligned.
 MUST_CHECK int mm_place(struct mm *mm, uint64_t hint, uint64_t len, int flags, bool anon,
                         uint64_t *addr);
+void mm_check_replaced(struct mm *mm, struct pcontext *ctx, uint64_t start, uint64_t end);
 int mm_unmap_locked(struct mm *mm, struct pcontext *ctx, uint64_t start, uint64_t end);
 // As mremap and growth want it: more of the same kind at [start, end).
 int mm_host_map(struct mm *mm, struct pcontext *ctx, const struct vma *v, uint64_t start,

@@ -150,10 +150,17 @@ int mm_host_map(struct mm *mm, struct pcontext *ctx, const struct vma *v, uint64
                            v->obj ? v->off + (start - v->start) : 0);
 }
 
-// The host may have removed what was there before it ran out of memory: then it is gone for us too.
-static void lost_range(struct mm *mm, struct pcontext *ctx, uint64_t start, uint64_t end)
+// A host call that replaces has failed, perhaps (it depends on the host's version) after it had
+// removed what was there: then it is gone for us too. Protecting it as it is protected tells.
+void mm_check_replaced(struct mm *mm, struct pcontext *ctx, uint64_t start, uint64_t end)
 {
-    if (!vma_intersect(mm->vmas, start, end))
+    const struct vma *v = vma_find(mm->vmas, start);
+    for (; v && v->start < end; v = v->next) {
+        uint64_t from = MAX(v->start, start), to = MIN(v->end, end);
+        if (mm_ops(mm)->protect(ctx, from, to - from, host_prot(v->prot)))
+            break;
+    }
+    if (!v || v->start >= end)
         return;
     struct vma_pool pool = {};
     if (vma_pool_fill(&pool, 2) == 0 && mm_ops(mm)->unmap(ctx, start, end - start) == 0)
@@ -192,8 +199,8 @@ static long map_locked(struct mm *mm, struct pcontext *ctx, const struct mmap_ar
     err = mm_host_map(mm, ctx, v, v->start, v->end);
     if (err) {
         vma_free(v); // the caller holds obj and file
-        if (err == -ENOMEM && (a->flags & MAP_FIXED))
-            lost_range(mm, ctx, addr, addr + len);
+        if (a->flags & MAP_FIXED)
+            mm_check_replaced(mm, ctx, addr, addr + len);
     } else {
         mm_clear_range(mm, addr, addr + len, &pool);
         mm_insert(mm, v);
@@ -201,16 +208,6 @@ static long map_locked(struct mm *mm, struct pcontext *ctx, const struct mmap_ar
     mm_check_reserve(mm, ctx);
     vma_pool_drain(&pool);
     return err ? err : (long)addr;
-}
-
-// Faults the pages in, as far as that goes: the mapping stands in any case.
-static void populate(struct mm *mm, struct pcontext *ctx, uint64_t addr, uint64_t len, int prot,
-                     bool shared)
-{
-    if (!(prot & (PROT_READ | PROT_WRITE | PROT_EXEC)))
-        return;
-    bool write = (prot & PROT_WRITE) && !shared;
-    (void)mm_ops(mm)->advise(ctx, addr, len, write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
 }
 
 long mm_mmap(struct mm *mm, struct pcontext *ctx, const struct mmap_args *a)
@@ -258,7 +255,7 @@ long mm_mmap(struct mm *mm, struct pcontext *ctx, const struct mmap_args *a)
     mm_unlock(mm);
     memobj_put(obj);
     if (ret >= 0 && (args.flags & (MAP_POPULATE | MAP_LOCKED)) && !(args.flags & MAP_NONBLOCK))
-        populate(mm, ctx, (uint64_t)ret, len, args.prot, shared);
+        (void)mm_populate(mm, ctx, (uint64_t)ret, len, true); // the mapping stands in any case
     return ret;
 }
 
@@ -354,6 +351,11 @@ uint64_t mm_brk(struct mm *mm, struct pcontext *ctx, uint64_t brk, const struct 
         err = brk_grow(mm, ctx, from, to, lim);
     if (!err)
         mm->brk = now = brk;
+    bool fill = !err && to > from && (mm->def_flags & (VMA_LOCKED | VMA_LOCKONFAULT)) == VMA_LOCKED;
+    mm_unlock(mm);
+    if (fill)
+        (void)mm_populate(mm, ctx, from, to - from, true);
+    return now;
 out:
     mm_unlock(mm);
     return now;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Changes to existing ranges: mprotect, the mlock family (recorded only: a stub may not lock memory
-// of the host), VMA names. What Linux does to the mapped part in front of a hole, these do too.
+// Changes to existing ranges: mprotect, the mlock family (recorded, limited and faulted in, but not
+// pinned: a stub may not lock memory of the host), VMA names. What Linux does to the mapped part in front of a hole, these do too.
 #include "mem/mm_int.h"
 #include "abi/errno.h"
 #include "base/slab.h"
@@ -12,6 +12,10 @@
 #endif
 #ifndef PROT_SEM
 #define PROT_SEM 8
+#endif
+#ifndef MADV_POPULATE_READ
+#define MADV_POPULATE_READ 22
+#define MADV_POPULATE_WRITE 23
 #endif
 constexpr int PROT_RWX = PROT_READ | PROT_WRITE | PROT_EXEC;
 
@@ -60,6 +64,27 @@ static bool all_have(struct mm *mm, uint64_t start, uint64_t end, int prot)
         if (v->prot != prot)
             return false;
     return true;
+}
+
+// Locked private memory that becomes writable is copied at once (Linux does, to spare the fault):
+// the first few such areas of a range, to be populated without the lock.
+struct fill {
+    struct {
+        uint64_t from, to;
+    } r[8];
+    size_t n;
+};
+static void note_fill(struct mm *mm, uint64_t start, uint64_t end, int prot, struct fill *f)
+{
+    f->n = 0;
+    if (!(prot & PROT_WRITE) || !mm->locked_vm)
+        return;
+    for (struct vma *v = vma_find_visible(mm->vmas, start);
+         v && v->start < end && f->n < ARRAY_LEN(f->r); v = vma_next_visible(v))
+        if ((v->flags & (VMA_LOCKED | VMA_SHARED)) == VMA_LOCKED && !(v->prot & PROT_WRITE)) {
+            f->r[f->n].from = MAX(v->start, start);
+            f->r[f->n++].to = MIN(v->end, end);
+        }
 }
 
 // When the host refuses the whole, it may have done a part: go piece by piece. Returns the end of
@@ -128,9 +153,14 @@ int mm_mprotect(struct mm *mm, struct pcontext *ctx, uint64_t addr, uint64_t len
         err = -ENOMEM;
     else if ((grows & PROT_GROWSUP) || (grows && !(v->flags & VMA_GROWSDOWN)))
         err = -EINVAL;
-    else
+    struct fill fill = {};
+    if (!err) {
+        note_fill(mm, addr, end, prot, &fill);
         err = protect_locked(mm, ctx, grows ? v->start : addr, end, prot);
+    }
     mutex_unlock(&mm->lock);
+    for (size_t i = 0; !err && i < fill.n; i++)
+        (void)mm_populate(mm, ctx, fill.r[i].from, fill.r[i].to - fill.r[i].from, true);
     return err;
 }
 
@@ -160,15 +190,6 @@ static uint64_t mapped_until(const struct mm *mm, uint64_t start, uint64_t end)
          v = vma_next_visible(v))
         pos = MIN(v->end, end);
     return pos;
-}
-
-static bool any_inaccessible(const struct mm *mm, uint64_t start, uint64_t end)
-{
-    for (const struct vma *v = vma_find_visible(mm->vmas, start); v && v->start < end;
-         v = vma_next_visible(v))
-        if (!v->prot)
-            return true;
-    return false;
 }
 
 static int lock_range(struct mm *mm, uint64_t start, uint64_t end, uint32_t flags)
@@ -207,9 +228,6 @@ static int mlock_common(struct mm *mm, uint64_t addr, uint64_t len, uint32_t fla
     }
     if (!err)
         err = lock_range(mm, start, end, flags);
-    // Locked all the same, but what is inaccessible cannot be faulted in.
-    if (!err && (flags & (VMA_LOCKED | VMA_LOCKONFAULT)) == VMA_LOCKED)
-        err = any_inaccessible(mm, start, end) ? -ENOMEM : 0;
     mutex_unlock(&mm->lock);
     return err;
 }
@@ -241,6 +259,33 @@ int mm_mlockall(struct mm *mm, int flags, const struct mm_limits *lim)
             mm_edit_range(mm, 0, UINT64_MAX, &none, set_lock, &set);
     }
     mutex_unlock(&mm->lock);
+    return err;
+}
+
+int mm_populate(struct mm *mm, struct pcontext *ctx, uint64_t addr, uint64_t len, bool all)
+{
+    uint64_t pos = PAGE_ALIGN_DOWN(addr), end = PAGE_ALIGN_UP(addr + len);
+    end = MIN(end, mm->task_size);
+    int err = 0;
+    while (pos < end && !err) {
+        mutex_lock(&mm->lock);
+        struct vma *v = vma_find_visible(mm->vmas, pos);
+        if (!v || v->start >= end) {
+            mutex_unlock(&mm->lock);
+            break;
+        }
+        uint64_t from = MAX(v->start, pos), to = MIN(v->end, end);
+        bool special = v->flags & VMA_SPECIAL, none = !v->prot;
+        bool write = (v->prot & PROT_WRITE) && !(v->flags & VMA_SHARED);
+        mutex_unlock(&mm->lock);
+        if (!special)
+            err = none ? -EFAULT
+                       : mm_ops(mm)->advise(ctx, from, to - from,
+                                            write ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
+        if (err == -EINVAL || (all && err != -ESRCH)) // EINVAL: a host before 5.14
+            err = 0;
+        pos = to;
+    }
     return err;
 }
 

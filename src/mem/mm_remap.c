@@ -137,10 +137,9 @@ static long move_to(const struct remap *r, struct vma *v, uint64_t to)
     n->end = to + r->new_len;
     err = host_move(r, v, to);
     if (err) {
-        // With MREMAP_FIXED the host may have emptied the target before it failed.
         vma_free(n);
         if (r->flags & MREMAP_FIXED)
-            (void)mm_unmap_locked(mm, r->ctx, to, to + r->new_len);
+            mm_check_replaced(mm, r->ctx, to, to + r->new_len);
         vma_pool_drain(&pool);
         return err;
     }
@@ -235,7 +234,12 @@ long mm_mremap(struct mm *mm, struct pcontext *ctx, uint64_t old, uint64_t old_l
     mutex_lock(&mm->lock);
     mm->lim = *lim;
     long ret = remap_locked(&r);
+    struct vma *v = ret >= 0 ? vma_find(mm->vmas, (uint64_t)ret) : nullptr;
+    bool fill = v && r.new_len > r.old_len &&
+                (v->flags & (VMA_LOCKED | VMA_LOCKONFAULT)) == VMA_LOCKED;
     mm_unlock(mm);
+    if (fill)
+        (void)mm_populate(mm, ctx, (uint64_t)ret + r.old_len, r.new_len - r.old_len, true);
     return ret;
 }
 

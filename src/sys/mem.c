@@ -159,18 +159,26 @@ long sys_msync(struct task *t, uint64_t addr, size_t len, int flags)
     return mm_msync(t->mm, addr, len, flags);
 }
 
-long sys_mlock(struct task *t, uint64_t addr, size_t len)
+// What is locked is faulted in as well; a page that cannot be is ENOMEM, and stays locked.
+static long lock_and_fill(struct task *t, uint64_t addr, size_t len, bool onfault)
 {
     struct mm_limits lim = limits(t);
-    return mm_mlock(t->mm, addr, len, true, &lim);
+    int err = mm_mlock2(t->mm, addr, len, onfault, &lim);
+    if (err || onfault)
+        return err;
+    return mm_populate(t->mm, t->ctx, addr, len, false) ? -ENOMEM : 0;
+}
+
+long sys_mlock(struct task *t, uint64_t addr, size_t len)
+{
+    return lock_and_fill(t, addr, len, false);
 }
 
 long sys_mlock2(struct task *t, uint64_t addr, size_t len, int flags)
 {
-    struct mm_limits lim = limits(t);
     if (flags & ~MLOCK_ONFAULT)
         return -EINVAL;
-    return mm_mlock2(t->mm, addr, len, flags & MLOCK_ONFAULT, &lim);
+    return lock_and_fill(t, addr, len, flags & MLOCK_ONFAULT);
 }
 
 long sys_munlock(struct task *t, uint64_t addr, size_t len)
@@ -184,7 +192,10 @@ long sys_mlockall(struct task *t, int flags)
     struct mm_limits lim = limits(t);
     if (!flags || (flags & ~(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT)) || flags == MCL_ONFAULT)
         return -EINVAL;
-    return mm_mlockall(t->mm, flags, &lim);
+    int err = mm_mlockall(t->mm, flags, &lim);
+    if (!err && (flags & MCL_CURRENT) && !(flags & MCL_ONFAULT))
+        (void)mm_populate(t->mm, t->ctx, 0, t->mm->task_size, true);
+    return err;
 }
 
 long sys_munlockall(struct task *t)
