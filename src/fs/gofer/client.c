@@ -367,6 +367,20 @@ void c9_fid_unused(struct gofer_client *c, uint32_t fid)
         c->free_fids[c->nfree++] = fid;
     spin_unlock(&c->lock);
 }
+static void clunk_push_locked(struct gofer_client *c, uint32_t fid)
+{
+    size_t n = c->nclunk;
+    if (grow(&c->clunk_queue, &c->clunk_cap, n + 1)) {
+        c->clunk_queue[n] = fid;
+        WRITE_SHARED(c->nclunk, n + 1); // looked at without the lock
+    }
+}
+static uint32_t clunk_pop_locked(struct gofer_client *c)
+{
+    size_t n = c->nclunk - 1;
+    WRITE_SHARED(c->nclunk, n);
+    return c->clunk_queue[n];
+}
 static void flush_clunks(struct gofer_client *c)
 {
     for (;;) {
@@ -376,7 +390,7 @@ static void flush_clunks(struct gofer_client *c)
         spin_lock(&c->lock);
         int tag = c->nclunk && !c->dead ? tag_alloc_locked(c) : -1;
         if (tag >= 0)
-            c->clunking[tag] = t.tclunk.fid = c->clunk_queue[--c->nclunk];
+            c->clunking[tag] = t.tclunk.fid = clunk_pop_locked(c);
         spin_unlock(&c->lock);
         if (tag < 0)
             return;
@@ -387,8 +401,7 @@ static void flush_clunks(struct gofer_client *c)
         spin_lock(&c->lock); // later: on EPOLLOUT, or with the next request
         c->clunking[tag] = NP_NOFID;
         c->tags[tag / 64] &= ~(1ull << (tag % 64));
-        if (grow(&c->clunk_queue, &c->clunk_cap, c->nclunk + 1))
-            c->clunk_queue[c->nclunk++] = t.tclunk.fid;
+        clunk_push_locked(c, t.tclunk.fid);
         spin_unlock(&c->lock);
         return;
     }
@@ -398,8 +411,7 @@ void c9_clunk(struct gofer_client *c, uint32_t fid)
     if (fid == NP_NOFID)
         return;
     spin_lock(&c->lock);
-    if (grow(&c->clunk_queue, &c->clunk_cap, c->nclunk + 1))
-        c->clunk_queue[c->nclunk++] = fid;
+    clunk_push_locked(c, fid);
     spin_unlock(&c->lock);
     flush_clunks(c);
 }
