@@ -348,6 +348,7 @@ void rlimits_default(struct rlimit64 rlim[RLIM_NLIMITS])
 // A thread's own clock can be read by its own host thread only. A thread in user mode is
 // interrupted and reads it; one that is in the kernel does not use any, and what it used since its
 // last look is missing until it looks again.
+constexpr int64_t SAMPLE_WAIT = 100000000; // a thread that does not answer keeps its last value
 static struct waitq sample_wait = WAITQ_INIT(sample_wait);
 
 void task_sample_cpu(struct task *t)
@@ -369,7 +370,7 @@ uint64_t task_cpu_ns(struct task *t)
         if (!t->dead && t->ctx)
             t->ctx->ops->interrupt(t->ctx);
         spin_unlock(&t->group->sig_lock);
-        (void)wait_event(&sample_wait, !READ_SHARED(t->sample_cpu), ktime_now() + 5000000,
+        (void)wait_event(&sample_wait, !READ_SHARED(t->sample_cpu), ktime_now() + SAMPLE_WAIT,
                          PARK_UNINTERRUPTIBLE);
     }
     return __atomic_load_n(&t->cpu_ns, __ATOMIC_RELAXED);
