@@ -281,18 +281,29 @@ static void set_machine(const struct boot_config *c)
 // Opens what the platform reads after /proc is gone.
 static int confine_sentry(const struct boot_config *c)
 {
-    int dirfd, maps = (int)host_call(__NR_openat, AT_FDCWD, "/proc/self/maps",
-                                     O_RDONLY | O_CLOEXEC, 0);
+    int dirfd;
+    long maps = host_call(__NR_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
+    if (maps >= 0 && maps <= CONFINE_TMPFS_FD) { // that number is taken
+        long low = maps;
+        maps = host_call(__NR_fcntl, low, F_DUPFD_CLOEXEC, CONFINE_TMPFS_FD + 1);
+        host_call(__NR_close, low);
+    }
     must(confine_die_with_parent(), "parent death signal");
     proc_boot_init(); // the last look at the host's files
     must(confine_empty_root(), "empty root");
     must(confine_private_tmpfs(c->tmpfs_size, &dirfd), "private tmpfs");
-    must(shmobj_init_dir(dirfd), "private tmpfs");
+    static_assert(CONFINE_TMPFS_FD == BOOT_FD_END);
+    if (dirfd != CONFINE_TMPFS_FD) {
+        long r = host_call(__NR_dup3, dirfd, CONFINE_TMPFS_FD, O_CLOEXEC);
+        must(r < 0 ? (int)r : 0, "private tmpfs");
+        host_call(__NR_close, dirfd);
+    }
+    must(shmobj_init_dir(CONFINE_TMPFS_FD), "private tmpfs");
     must(confine_rlimits(0), "resource limits");
     must(confine_caps(0), "capabilities");
     must(confine_no_new_privs(), "no_new_privs");
     boot_stage(c, "confined");
-    return maps > 0 ? maps : 0;
+    return maps > 0 ? (int)maps : 0;
 }
 
 static const struct platform_ops *platform_of(const struct boot_config *c)
@@ -316,7 +327,8 @@ void boot_main(void)
     crash_report_init();
     boot_stage(c, "executed");
     signal(SIGPIPE, SIG_IGN);
-    mallopt(M_ARENA_MAX, 2); // and libc does not count CPUs in files, later
+    // One arena: libc would count CPUs and look for overcommit settings in files, later.
+    mallopt(M_ARENA_MAX, 1);
     uint8_t key[16];
     char bad[64];
     must(getrandom(key, sizeof(key), 0) == sizeof(key) ? 0 : -EIO, "random key");

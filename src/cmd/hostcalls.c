@@ -2,6 +2,7 @@
 // Rows of host calls -> filters and their documentation.
 #include "cmd/hostcalls.h"
 #include "base/log.h"
+#include "host/confine.h"
 #include "host/raw.h"
 #include "platform/platform.h"
 #include <errno.h>
