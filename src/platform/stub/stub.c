@@ -104,11 +104,13 @@ static void post(struct slot *s, uint32_t event)
         ring(s);
 }
 
-// Spins only while the worker that polls us runs on another CPU, then sleeps on the state word.
+// Spins only while the worker that polls us runs on another CPU (or did, and has been rung for: the
+// answer of a worker that must wake up comes in half the time when we need not be woken as well), then
+// sleeps on the state word.
 static void wait_reply(struct slot *s)
 {
     uint32_t cpu = LOAD(s->worker_cpu);
-    if (cpu != ~0u && cpu != cpu_now() && !LOAD(s->asleep)) {
+    if (cpu != ~0u && cpu != cpu_now()) {
         for (int i = 0; i < 1000; i++) {
             if (LOAD(s->state) == SLOT_STUB)
                 return;
