@@ -12,6 +12,7 @@
 #include "task/internal.h"
 
 void (*container_exit_hook)(struct task *init, int wait_status);
+void (*group_exit_hook)(struct thread_group *g);
 
 // --- leaving the lists ---
 void release_task_locked(struct task *t)
@@ -410,6 +411,8 @@ void task_exit(struct task *t, int status)
     if (last)
         timers_stop(g);
     account_exit(t);
+    if (last && group_exit_hook)
+        group_exit_hook(g);
     exit_mm(t);
     exit_files(t);
     mutex_lock(&tasklist_lock);

@@ -358,6 +358,7 @@ struct init_args {
 // error (-ENOENT, -EACCES, -ENOEXEC) is the caller's to report (127, 126). Call from a fiber.
 MUST_CHECK int task_create_init(const struct init_args *a, struct task **out);
 extern void (*container_exit_hook)(struct task *init, int wait_status); // pid 1 of a root pidns
+extern void (*group_exit_hook)(struct thread_group *g); // last thread; System V semaphores' undo
 
 // --- signals (signal.c) ---
 int signal_send_task(struct task *t, const siginfo_t *si);           // tgkill-like
