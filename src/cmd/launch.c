@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -104,6 +106,7 @@ static int open_log(const struct launch *l, const char *name, struct err *e)
     for (int s = 1; s < NSIG; s++) // handlers are reset by exec, ignored signals are not
         signal(s, SIG_DFL);
     sigprocmask(SIG_SETMASK, &none, nullptr);
+    prctl(PR_SET_PDEATHSIG, SIGKILL); // again after exec, which may clear it
     setsid(); // signals of the caller's terminal are the supervisor's to forward
     umask(0);
     if (c->map_ids) {
@@ -224,6 +227,17 @@ static int allocate_ids(struct launch *l, struct err *e)
     return err_set(e, -EAGAIN, "%s: all ids for sandboxes are in use", file);
 }
 
+// Gofer and Sentry hold a descriptor for each file in use: as many as the host lets root have.
+static void raise_file_limit(void)
+{
+    constexpr rlim_t want = 1 << 18;
+    struct rlimit files;
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_max < want) {
+        files.rlim_max = want;
+        setrlimit(RLIMIT_NOFILE, &files); // best effort: a small limit makes it slower only
+    }
+}
+
 static void choose_namespaces(struct launch *l)
 {
     constexpr uint64_t common =
@@ -251,8 +265,11 @@ int launch_run(struct boot_config *cfg, const struct launch_options *o, struct s
     int err = guest_stdio(stdio, e);
     cfg->privileged = l.privileged;
     choose_namespaces(&l);
-    if (!err && l.privileged && (err = allocate_ids(&l, e)) > 0)
-        err = 0;
+    if (!err && l.privileged) {
+        raise_file_limit();
+        err = allocate_ids(&l, e);
+        err = MIN(err, 0);
+    }
     if (!err)
         err = prepare(&l, stdio, e);
     struct supervisor s = {.state = state, .debug = o->debug};

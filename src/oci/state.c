@@ -51,9 +51,9 @@ static int open_root(const char *path, struct err *e)
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0)
         return err_errno(e, -errno, "state directory %s", path);
-    if (fstat(fd, &st) < 0 || st.st_uid != geteuid() || (st.st_mode & 022)) {
+    if (fstat(fd, &st) < 0 || st.st_uid != geteuid() || (st.st_mode & 077)) {
         close(fd);
-        return err_set(e, -EPERM, "state directory %s: must be yours and writable by you alone", path);
+        return err_set(e, -EPERM, "state directory %s: must be yours and closed to others (chmod 700)", path);
     }
     return fd;
 }

@@ -1,0 +1,52 @@
+#!/bin/bash
+# Without any privilege: everything runs in user namespaces that map the caller's one id.
+NACRE=${NACRE:?}
+PLATFORM=${PLATFORM:-systrap}
+status=0
+ok() { echo "ok $1"; }
+is() { if [ "$2" = "$3" ]; then ok "$1"; else echo "# is \"$2\", should be \"$3\""; echo "FAIL $1"; status=1; fi; }
+tmp=$(mktemp -d /tmp/nacre-rootless.XXXXXX)
+trap '[ $BASHPID = $$ ] && rm -rf "$tmp"' EXIT
+me=$(id -u)
+if [ "$me" = 0 ]; then
+    uid=64321
+    chmod 755 "$tmp"
+    cp "$NACRE" "$tmp/nacre"
+    NACRE=$tmp/nacre
+    as() { setpriv --reuid $uid --regid $uid --clear-groups --bounding-set=-all env HOME=/ XDG_RUNTIME_DIR= "$@"; }
+else
+    uid=$me
+    as() { "$@"; }
+fi
+if ! as unshare -Ur true 2>/dev/null; then echo "# no user namespaces for ordinary users here"; exit 0; fi
+N() { as timeout 60 "$NACRE" --platform="$PLATFORM" "$@" </dev/null; }
+is id 0 "$(N do -- id -u)"
+is status 7 "$(N do -- sh -c 'exit 7'; echo $?)"
+mkdir "$tmp/v"
+[ "$me" = 0 ] && chown $uid "$tmp/v"
+is volume "$uid" "$(N do --volume "$tmp/v:/mnt" -- sh -c 'echo x >/mnt/f'; stat -c %u "$tmp/v/f")"
+is volume-of-others "denied" "$(N do --volume /etc:/mnt -- sh -c '(echo x >/mnt/nacre-test) 2>/dev/null && echo written || echo denied')"
+mkdir -p "$tmp/b/rootfs/bin"
+cp "$(command -v busybox)" "$tmp/b/rootfs/bin/sh"
+[ "$me" = 0 ] && chown -R $uid "$tmp/b"
+(cd "$tmp/b" && as "$NACRE" spec)
+sed -i 's/\["sh"\]/["sh","-c","echo in a bundle"]/' "$tmp/b/config.json"
+is bundle "in a bundle" "$(N --root "$tmp/v/state" run --bundle "$tmp/b" r1)"
+is state-removed "" "$(ls "$tmp/v/state")"
+
+as "$NACRE" --platform="$PLATFORM" do -- sleep 30 </dev/null >/dev/null 2>&1 &
+job=$!
+sleep 1
+s=$(pgrep -u $uid -x nacre | head -n 1)
+b=$(pgrep -u $uid -f 'nacre boot') g=$(pgrep -u $uid -f 'nacre gofer')
+for p in "$b" "$g"; do
+    is locked 12 "$(awk '$1 == "NoNewPrivs:" || $1 == "Seccomp:" {printf $2}' "/proc/$p/status")"
+    is uid "$uid" "$(awk '$1 == "Uid:" {print $2}' "/proc/$p/status")"
+    if [ "$me" = 0 ]; then is user-namespace-differs yes "$([ "$(readlink "/proc/$p/ns/user")" != "$(readlink /proc/self/ns/user)" ] && echo yes)"; fi
+done
+is sentry-caps 0000000000000000 "$(awk '$1 == "CapBnd:" {print $2}' "/proc/$b/status")"
+kill -9 "$s" "$job" 2>/dev/null
+wait 2>/dev/null
+sleep 0.5
+is nothing-left "" "$(pgrep -r R,S,D -u $uid | tr '\n' ' ')"
+exit $status
