@@ -46,7 +46,7 @@ static void connection_lost(struct gofer_client *c, const char *why)
 
 // --- receiving ---
 // Puts the record where the waiting call wants it. False: it answers nothing that we asked.
-static bool deliver(struct gofer_client *c, const uint8_t *p, size_t n, int fd)
+static bool deliver(struct gofer_client *c, const uint8_t *p, size_t n, int fd, bool lost)
 {
     struct span s = span_of(p, n);
     uint32_t size = span_u32le(&s);
@@ -71,6 +71,7 @@ static bool deliver(struct gofer_client *c, const uint8_t *p, size_t n, int fd)
         r->buf = to;
         r->len = n;
         r->fd = fd;
+        r->fd_lost = lost;
         fd = -1;
         __atomic_store_n(&r->done, true, __ATOMIC_RELEASE);
         if (r->fiber)
@@ -120,10 +121,11 @@ static bool receive_one(struct gofer_client *c)
         for (size_t i = 0; i < k && nfds < ARRAY_LEN(fds); i++)
             memcpy(&fds[nfds++], CMSG_DATA(h) + i * sizeof(int), sizeof(int));
     }
-    bool bad = nfds > 1 || (m.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
+    bool bad = nfds > 1 || (m.msg_flags & MSG_TRUNC);
+    bool lost = m.msg_flags & MSG_CTRUNC; // at RLIMIT_NOFILE
     if (bad)
         close_fds(fds, nfds);
-    if (bad || !deliver(c, c->rx, (size_t)n, nfds ? fds[0] : -1)) {
+    if (bad || !deliver(c, c->rx, (size_t)n, nfds ? fds[0] : -1, lost)) {
         connection_lost(c, "protocol error");
         return false;
     }
@@ -281,6 +283,7 @@ int c9_call(struct gofer_client *c, struct np_msg *t, struct c9_reply *r)
     r->m.type = 0;
     r->done = r->failed = false;
     r->fd = -1;
+    r->fd_lost = false;
     r->fiber = fiber_current();
     if (READ_SHARED(c->dead))
         return -EIO;
@@ -444,6 +447,7 @@ int gofer_client_new(int sockfd, struct gofer_client **out)
     ref_init(&c->ref);
     c->fd = sockfd;
     c->msize = NP_MSIZE_DEFAULT;
+    c->max_fds = C9_MAX_FDS;
     for (size_t i = 0; i < C9_TAGS; i++)
         c->clunking[i] = NP_NOFID;
     waitq_init(&c->tag_wait);

@@ -12,6 +12,7 @@
 
 constexpr size_t C9_TAGS = 256;
 constexpr size_t C9_INLINE = 640;
+constexpr size_t C9_MAX_FDS = 16384;
 
 // Where a reply goes: `inl`, or the caller's buffer, or (when larger than both) an allocated one.
 struct c9_reply {
@@ -19,6 +20,7 @@ struct c9_reply {
     uint8_t *buf;      // caller's; null: inl
     size_t cap;
     int fd;            // donated, checked; -1. The caller closes or keeps it
+    bool fd_lost;      // one was sent, but we have no room for another descriptor
     // --- client.c's ---
     uint8_t *heap;     // owned
     size_t len;
@@ -54,7 +56,7 @@ struct gofer_client {
     struct list idle_fids;               // [inode_lock] struct gofer_inode.fid_lru
     size_t nfids;                        // [inode_lock] held by inodes
     struct list idle_fds;                // [inode_lock] struct gofer_fds.lru
-    size_t nfds;                         // [inode_lock] donated descriptors held
+    size_t nfds, max_fds;                // [inode_lock] donated descriptors held, and wanted at most
     struct list prefetch_lru;            // [inode_lock] struct prefetch.lru
     size_t nprefetch;                    // [inode_lock] entries
     size_t nnames;                       // [A] hashes of names held

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Donated descriptors of an inode: asked for when an open file or a mapping needs one, shared by all
-// of them, kept afterwards until 16 384 are held and it is the least recently used. Host I/O on them
+// of them, kept afterwards until 16 384 (or as many as we may have) are held and it is the least recently
+// used. Host I/O on them
 // never blocks a worker: what cannot be had at once goes to the I/O pool. Mappings are objects over
 // these descriptors: read-only and private ones get the read-only one.
 #include "fs/gofer/gfs.h"
@@ -51,7 +52,7 @@ void gfs_fds_unpin(struct gofer_inode *gi)
 static size_t evict_locked(struct gofer_client *c, int *out, size_t max)
 {
     size_t n = 0;
-    while (c->nfds > GFS_MAX_FDS && n + 2 <= max && !list_empty(&c->idle_fds)) {
+    while (c->nfds > c->max_fds && n + 2 <= max && !list_empty(&c->idle_fds)) {
         struct gofer_fds *f = list_entry(c->idle_fds.prev, struct gofer_fds, lru);
         list_del(&f->lru); // stays with its inode, empty; pinned and filled again when needed
         for (int k = 0; k < 2; k++) {
@@ -64,6 +65,22 @@ static size_t evict_locked(struct gofer_client *c, int *out, size_t max)
         }
     }
     return n;
+}
+// We are at our own limit of descriptors: keep fewer from now on.
+static void shrink(struct gofer_client *c)
+{
+    int drop[64];
+    size_t n;
+    spin_lock(&c->inode_lock);
+    c->max_fds = MIN(c->max_fds, c->nfds - c->nfds / 4);
+    spin_unlock(&c->inode_lock);
+    do {
+        spin_lock(&c->inode_lock);
+        n = evict_locked(c, drop, ARRAY_LEN(drop));
+        spin_unlock(&c->inode_lock);
+        for (size_t i = 0; i < n; i++)
+            host_call(__NR_close, drop[i]);
+    } while (n);
 }
 void gfs_fds_add(struct gofer_inode *gi, int fd)
 {
@@ -158,6 +175,10 @@ int gfs_fds_pin(struct gofer_inode *gi, enum gfs_need need)
         err = ask(gi, flags, &fd);
         if (err == -EACCES && flags == O_RDWR) {
             flags = O_WRONLY;
+            continue;
+        }
+        if (err == -EMFILE && tries == 0) {
+            shrink(gs->c);
             continue;
         }
         if (err == -ESTALE) { // the fid's name is out of date; by parent and name then

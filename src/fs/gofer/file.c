@@ -101,7 +101,7 @@ static int gofer_open(struct file *f)
         gfs_fds_unpin(gi);
         err = -EACCES;
     }
-    return err == -ENODEV || err == -ENFILE ? open_fid(gi, f) : err;
+    return err == -ENODEV || err == -ENFILE || err == -EMFILE ? open_fid(gi, f) : err;
 }
 static void gofer_file_release(struct file *f)
 {

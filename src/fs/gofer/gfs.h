@@ -11,9 +11,9 @@
 #include "vfs/file.h"
 
 constexpr size_t GFS_MAX_IDLE_FIDS = 8192;
-constexpr size_t GFS_MAX_FDS = 16384;
 constexpr size_t GFS_MAX_PREFETCH = 16384;
 // A stat(2) by path revalidates the name and then wants the attributes that this just brought.
+constexpr uint64_t GFS_DIR_FRESH_NS = 1000 * 1000;
 constexpr ktime_t GFS_ATTR_FRESH_NS = 200 * 1000;
 constexpr ktime_t GFS_PREFETCH_SHARED_NS = 50 * 1000 * 1000;
 

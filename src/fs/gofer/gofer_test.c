@@ -15,6 +15,7 @@
 #include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
@@ -419,6 +420,39 @@ static void readonly(void *arg)
     end_mount(s);
     fiber_exit(last_one, nullptr);
 }
+// Fewer descriptors than files: the rest is read through the server.
+static void few_descriptors(void *arg)
+{
+    struct setup *s = arg;
+    struct file *f[200];
+    struct rlimit old, low;
+    char p[32], buf[8];
+    start_mount(s);
+    for (int i = 0; i < 200; i++) {
+        snprintf(p, sizeof(p), "/n%d", i);
+        put(s, p, p, 0);
+    }
+    CHECK(s->c->nfds >= 200);
+    getrlimit(RLIMIT_NOFILE, &old);
+    low = old;
+    low.rlim_cur = 120;
+    setrlimit(RLIMIT_NOFILE, &low);
+    for (int round = 0; round < 2; round++) {
+        for (int i = 0; i < 200; i++) {
+            snprintf(p, sizeof(p), "/n%d", i);
+            f[i] = open_at(s, p, round ? O_RDWR : O_RDONLY);
+            EQ(file_read_kernel(f[i], buf, 8, 0), strlen(p));
+            CHECK(!memcmp(buf, p, strlen(p)));
+        }
+        put(s, "/new", "x", O_TRUNC);
+        for (int i = 0; i < 200; i++)
+            file_put(f[i]);
+        dcache_shrink(s->sb, 0);
+    }
+    setrlimit(RLIMIT_NOFILE, &old);
+    end_mount(s);
+    fiber_exit(last_one, nullptr);
+}
 static void lost(void *arg)
 {
     struct setup *s = arg;
@@ -672,4 +706,8 @@ TEST(gofer_connection_lost)
 TEST(gofer_crowd)
 {
     run((struct setup){.donate = true, .exclusive = true}, crowd);
+}
+TEST(gofer_few_descriptors)
+{
+    run((struct setup){.donate = true, .exclusive = true}, few_descriptors);
 }

@@ -196,7 +196,7 @@ int c9_open(struct gofer_client *c, uint32_t fid, uint32_t newfid, uint32_t flag
     if (!err && made && ecode)
         err = ecode < 134 ? -(int)ecode : -EIO;
     if (!err && donated != (r.fd >= 0))
-        err = -EIO;
+        err = r.fd_lost ? -EMFILE : -EIO;
     if (!err && made)
         *fd = r.fd;
     else
@@ -253,7 +253,7 @@ int c9_create(struct gofer_client *c, uint32_t dfid, uint32_t newfid, const stru
     }
     bool donated = r.m.rcreateopen.donated;
     err = node_of(&r.m.rcreateopen.qid, &r.m.rcreateopen.attr, out);
-    if (!err && (donated != (r.fd >= 0) || !S_ISREG(out->attr.mode)))
+    if (!err && ((donated != (r.fd >= 0) && !r.fd_lost) || !S_ISREG(out->attr.mode)))
         err = -EIO;
     if (!err)
         *fd = r.fd;
