@@ -53,7 +53,9 @@ struct mm_exe_ops {
 struct mm_file_ops {
     void (*get)(void *file);
     void (*put)(void *file);
-    void (*print)(void *file, struct strbuf *out);
+    // st_dev, st_ino and path, as the mapped file itself shows them (an overlay's, say, and not those
+    // of the layer that the pages come from).
+    void (*print)(void *file, uint64_t *dev, uint64_t *ino, struct strbuf *out);
     // The stack pointer of the calling task if mm is its own, else 0: so that a task that reads its
     // maps finds the stack it stands on.
     uint64_t (*current_sp)(const struct mm *mm);

@@ -52,7 +52,7 @@ static void show_line(const struct bounds *b, const struct vma *v, struct strbuf
         v->obj->ops->describe(v->obj, &dev, &ino, &path);
     if (v->file && vma_file_ops()->print) {
         strbuf_reset(&path);
-        vma_file_ops()->print(v->file, &path);
+        vma_file_ops()->print(v->file, &dev, &ino, &path);
     }
     strbuf_fmt(out, "%08lx-%08lx %c%c%c%c %08lx %02x:%02x %lu ", v->start, v->end,
                v->prot & PROT_READ ? 'r' : '-', v->prot & PROT_WRITE ? 'w' : '-',
@@ -171,8 +171,8 @@ void mm_statm(struct mm *mm, uint64_t pages[7])
         shared_bound += v->obj ? n : 0;
     }
     pages[0] = mm->total_vm;
-    pages[1] = bound;
-    pages[2] = shared_bound;
+    pages[1] = MIN(bound, mm->total_vm); // the vDSO is shown but not counted
+    pages[2] = MIN(shared_bound, pages[1]);
     pages[3] = (PAGE_ALIGN_UP(mm->end_code) - PAGE_ALIGN_DOWN(mm->start_code)) >> PAGE_SHIFT;
     pages[4] = 0;
     pages[5] = mm->data_vm + mm->stack_vm;

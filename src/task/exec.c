@@ -111,8 +111,11 @@ static void mapped_put(void *f)
 }
 
 // The path as the reader of maps sees it.
-static void mapped_print(void *f, struct strbuf *out)
+static void mapped_print(void *f, uint64_t *dev, uint64_t *ino, struct strbuf *out)
 {
+    const struct inode *i = ((struct file *)f)->inode;
+    *dev = i->sb->dev;
+    *ino = i->ino;
     struct task *t = task_current();
     struct path root = {};
     if (t && t->fs) {

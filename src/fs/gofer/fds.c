@@ -358,10 +358,24 @@ static void obj_release(struct memobj *o)
     slab_free(&gofer_memobj_slab, m);
     inode_put(&gi->vfs);
 }
+// msync(MS_SYNC): pages were dirtied only through the writable descriptor, if there is one.
+static int obj_sync(struct memobj *o)
+{
+    struct gofer_memobj *m = container_of(o, struct gofer_memobj, obj);
+    if (!m->pinned || !m->gi->fds || m->gi->fds->wr < 0)
+        return 0;
+    int err = gfs_fds_pin(m->gi, GFS_WRITE);
+    if (err)
+        return err;
+    err = (int)gfs_host_call(__NR_fdatasync, m->gi->fds->wr, 0, 0, 0);
+    gfs_fds_unpin(m->gi);
+    return err;
+}
 static const struct memobj_ops gofer_memobj_ops = {
     .hostfd = obj_hostfd,
     .describe = obj_describe,
     .release = obj_release,
+    .sync = obj_sync,
 };
 int gfs_mmap(struct file *f, struct memobj **obj)
 {
