@@ -471,6 +471,17 @@ struct dentry *dentry_parent_get(struct dentry *d)
     return p;
 }
 
+size_t dentry_position(struct dentry *d, char name[static 256], struct dentry **parent)
+{
+    spin_lock(&dentry_lock);
+    size_t n = MIN(d->namelen, NAME_LEN_MAX);
+    memcpy(name, d->name, n);
+    name[n] = 0;
+    *parent = dentry_get(d->parent);
+    spin_unlock(&dentry_lock);
+    return n;
+}
+
 struct dentry *dentry_branch(struct dentry *d, struct dentry *ancestor)
 {
     struct dentry *found = nullptr;

@@ -362,6 +362,8 @@ void dentry_rehash(struct dentry *d);  // enters an unhashed one; failure leaves
 // After a successful rename: od takes the place (parent, name) of nd; with exchange also nd of od.
 void dentry_move(struct dentry *od, struct dentry *nd, bool exchange);
 struct dentry *dentry_parent_get(struct dentry *d);
+// Name and parent (ref) as they are at one moment, for those who hold no lock (d_revalidate).
+size_t dentry_position(struct dentry *d, char name[static 256], struct dentry **parent);
 // For inotify: keeps d cached without holding it (so that its removal is seen). Unwatch is for a d
 // for which inotify_dentry_gone() has not run; true: it has taken a reference, to be put later with
 // no lock held.

@@ -94,8 +94,13 @@ static int gofer_open(struct file *f)
     if (f->can_write && gs->readonly)
         return -EROFS;
     struct dentry *d = f->path.dentry;
-    if (!READ_SHARED(gi->parent) && d && !d->unhashed && d->parent != d) // a hard link's other name
-        gfs_alias_set(gi, gi_of(d->parent->inode), span_of(d->name, d->namelen));
+    if (!READ_SHARED(gi->parent) && d && !d->unhashed && d->parent != d) { // another hard link
+        char name[256];
+        struct dentry *parent;
+        size_t n = dentry_position(d, name, &parent);
+        gfs_alias_set(gi, gi_of(parent->inode), span_of(name, n));
+        dentry_put(parent);
+    }
     int err = gfs_fds_pin(gi, f->can_write ? GFS_WRITE : GFS_READ);
     if (!err && f->can_read && f->can_write && !gi->fds->wr_reads) {
         gfs_fds_unpin(gi);

@@ -32,16 +32,20 @@ static int gofer_revalidate(struct dentry *d)
     bool isdir = d->inode && S_ISDIR(d->inode->mode);
     if (isdir && (uint64_t)now - READ_SHARED(d->revalidate_at) < GFS_DIR_FRESH_NS)
         return 1;
-    struct gofer_inode *dir = gi_of(d->parent->inode);
-    struct np_names one = {.n = 1, .v = {span_of(d->name, d->namelen)}};
+    struct np_names one = {.n = 1};
+    struct dentry *parent;
     struct c9_node n;
     size_t found;
     uint32_t fid;
+    char name[256];
+    one.v[0] = span_of(name, dentry_position(d, name, &parent));
+    struct gofer_inode *dir = gi_of(parent->inode);
     int err = gfs_fid_get(dir, &fid);
-    if (err)
-        return err == -ESTALE ? 0 : err;
-    err = c9_walk(gc_of(dir), fid, NP_NOFID, &one, &found, &n);
-    gfs_fid_put(dir);
+    if (!err) {
+        err = c9_walk(gc_of(dir), fid, NP_NOFID, &one, &found, &n);
+        gfs_fid_put(dir);
+    }
+    dentry_put(parent);
     if (err)
         return err == -ENOENT || err == -ESTALE || err == -ENOTDIR ? 0 : err;
     if (!found)
