@@ -67,6 +67,7 @@ struct unix_sock {
     struct list inflight_link;     // while inflight > 0
     uint32_t inflight;             // how often our file is in a queue
     uint32_t gc_left;
+    struct unix_sock *gc_next; // [gc_lock] live, children still to be marked
     bool gc_candidate, gc_live;
     struct file *file;             // weak
     struct list all_link;          // [table lock] for /proc/net/unix

@@ -299,33 +299,29 @@ static void child_minus(struct unix_sock *s)
         s->gc_left--;
 }
 
-static bool live_found;
+static struct unix_sock *live_todo; // [gc_lock] found live, children not yet looked at
 static void child_live(struct unix_sock *s)
 {
     if (s->gc_candidate && !s->gc_live) {
         s->gc_live = true;
-        live_found = true;
+        s->gc_next = live_todo;
+        live_todo = s;
     }
 }
 
-// Marks what is reachable from outside; repeats until nothing new is found.
+// Marks what is reachable from outside: each socket's queue is looked at once.
 static void mark_live(void)
 {
     list_for_each(l, &inflight_socks) {
         struct unix_sock *s = list_entry(l, struct unix_sock, inflight_link);
-        if (s->gc_candidate && s->gc_left)
-            s->gc_live = true;
+        if (s->gc_left)
+            child_live(s);
     }
-    do {
-        live_found = false;
-        list_for_each(l, &inflight_socks) {
-            struct unix_sock *s = list_entry(l, struct unix_sock, inflight_link);
-            if (s->gc_candidate && s->gc_live && s->gc_left != UINT32_MAX) {
-                s->gc_left = UINT32_MAX; // its children are done
-                scan_children(s, child_live);
-            }
-        }
-    } while (live_found);
+    while (live_todo) {
+        struct unix_sock *s = live_todo;
+        live_todo = s->gc_next;
+        scan_children(s, child_live);
+    }
 }
 
 static void purge(struct unix_sock *u, struct list *out)

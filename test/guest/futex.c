@@ -170,9 +170,10 @@ GT(futex_between_processes)
             fx(w, FUTEX_WAIT, 0, 0, 0, 0);
         _exit(fx(w, FUTEX_WAKE, 1, 0, 0, 0) != 0);
     }
-    usleep(30000);
+    while (fx(w, FUTEX_WAKE, 1, 0, 0, 0) != 1) // until the child sleeps there; it goes back to sleep
+        usleep(1000);
     __atomic_store_n(w, 1, __ATOMIC_SEQ_CST);
-    GT_EQ(fx(w, FUTEX_WAKE, 1, 0, 0, 0), 1);
+    fx(w, FUTEX_WAKE, 1, 0, 0, 0);
     int st;
     waitpid(p, &st, 0);
     GT_EQ(st, 0);
