@@ -248,8 +248,25 @@ void boot_fs_build(const struct boot_config *c, struct boot_fs *b)
         readonly_path(b, c->spec->readonly_paths.v[i]);
 }
 
+// The working directory must be one. In a bundle a missing one is made, as by runc.
+static void check_cwd(const struct boot_config *c, const struct boot_fs *b)
+{
+    struct lookup_ctx lc = ctx_of(b);
+    const char *cwd = c->spec->process.cwd;
+    struct path at;
+    int err = path_lookup(&lc, AT_FDCWD, cwd, LOOKUP_FOLLOW | LOOKUP_DIRECTORY, &at);
+    if (err == -ENOENT && !c->killable) {
+        make_mountpoint(b, cwd, false);
+        err = path_lookup(&lc, AT_FDCWD, cwd, LOOKUP_FOLLOW | LOOKUP_DIRECTORY, &at);
+    }
+    if (err)
+        boot_fail(1, "working directory %s: %s", cwd, strerror(-err));
+    path_put(at);
+}
+
 void boot_fs_finish(const struct boot_config *c, struct boot_fs *b)
 {
+    check_cwd(c, b);
     struct mount *root = b->fs->root.mnt;
     if (c->spec->root_readonly)
         mount_set_flags(root, root->flags | MS_RDONLY);

@@ -11,7 +11,8 @@ struct boot_fs {
 };
 // All of it; errors are reported by boot_fail() and do not come back.
 void boot_fs_build(const struct boot_config *c, struct boot_fs *out);
-// After everything else: the root becomes read-only if the configuration says so.
+// After everything else: checks the working directory; the root becomes read-only if the
+// configuration says so.
 void boot_fs_finish(const struct boot_config *c, struct boot_fs *b);
 // Ids of process.user ("name" or "name:group"), and HOME of a user id; from the container's own
 // /etc/passwd and /etc/group.

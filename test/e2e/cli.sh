@@ -21,6 +21,9 @@ printf 'not a program\n' >"$t/plain"; chmod 644 "$t/plain"
 expect not-executable 126 'plain' $N do -- "$t/plain"
 expect directory 126 '/usr' $N do -- /usr
 expect bad-user 1 'nosuchuser' $N do --user nosuchuser -- /bin/true
+expect bad-cwd 1 'no/such' $N do --cwd /no/such -- /bin/true
+expect bad-volume 1 'no/such' $N do --volume /no/such:/mnt -- /bin/true
+expect bad-strace 1 'frobnicate' $N --strace=frobnicate do -- /bin/true
 expect unknown-flag 1 'no-such-flag' $N do --no-such-flag -- /bin/true
 expect unknown-global 1 'frobnicate' $NACRE --frobnicate do -- /bin/true
 expect unknown-command 1 'frobnicate' $NACRE frobnicate
