@@ -286,15 +286,21 @@ static long host_tty_ioctl(struct hostfile *h, struct task *t, unsigned cmd, uin
         struct termios tio;
         struct termios2 tio2;
         struct winsize ws;
-    } u = {};
+    } u = {.tio2 = {.c_ispeed = 38400, .c_ospeed = 38400}};
     size_t size = 0;
     bool in = false;
     switch (cmd) {
-    case TCGETS:
-        size = sizeof(u.tio);
+    case TCGETS: case TCGETS2: // the speeds of a termios2 mean nothing here
+        size = cmd == TCGETS ? sizeof(u.tio) : sizeof(u.tio2);
+        cmd = TCGETS;
         break;
     case TCSETS: case TCSETSW: case TCSETSF:
         size = sizeof(u.tio);
+        in = true;
+        break;
+    case TCSETS2: case TCSETSW2: case TCSETSF2:
+        size = sizeof(u.tio2);
+        cmd = cmd == TCSETS2 ? TCSETS : cmd == TCSETSW2 ? TCSETSW : TCSETSF;
         in = true;
         break;
     case TIOCGWINSZ:
@@ -324,6 +330,21 @@ static long host_tty_ioctl(struct hostfile *h, struct task *t, unsigned cmd, uin
     return r;
 }
 
+// tcdrain and tcflush are not on the list; setting the attributes that are set already drains, and
+// flushes input, just the same.
+static long host_tty_drain(struct hostfile *h, struct task *t, unsigned cmd, uint64_t arg)
+{
+    struct termios tio;
+    int err = tty_check_background(h->tty, t, SIGTTOU);
+    if (err)
+        return err;
+    if (cmd == TCFLSH && arg != TCIFLUSH && arg != TCIOFLUSH)
+        return arg == TCOFLUSH ? 0 : -EINVAL; // nothing of ours is queued
+    long r = host_call(__NR_ioctl, h->fd, TCGETS, &tio);
+    struct ioctl_call x = {h->fd, cmd == TCFLSH ? TCSETSF : TCSETSW, &tio};
+    return r ? r : iopool_run(ioctl_call, &x);
+}
+
 static long hostfile_ioctl(struct file *f, struct task *t, unsigned cmd, uint64_t arg)
 {
     struct hostfile *h = f->data;
@@ -336,7 +357,10 @@ static long hostfile_ioctl(struct file *f, struct task *t, unsigned cmd, uint64_
     if (!h->tty)
         return -ENOTTY;
     long r = tty_ctl_ioctl(h->tty, f, t, cmd, arg, false, &handled);
-    return handled ? r : host_tty_ioctl(h, t, cmd, arg);
+    if (handled)
+        return r;
+    bool drain = cmd == TCFLSH || (cmd == TCSBRK && arg) || cmd == TCSBRKP;
+    return drain ? host_tty_drain(h, t, cmd, arg) : host_tty_ioctl(h, t, cmd, arg);
 }
 
 static int host_tty_open(struct tty_ctl *c, struct file *f);

@@ -17,6 +17,7 @@ constexpr uint32_t SCM_MAX_FDS = 253;
 
 static struct mutex gc_lock;
 static struct list inflight_socks = LIST_INIT(inflight_socks); // [gc_lock]
+static uint32_t ninflight;                                    // [gc_lock] length of that list
 static uint32_t inflight_by_user[256]; // [A] ids that share a bucket share a limit
 
 // Files to be dropped: a release may free a queue with more files, so a loop and no recursion.
@@ -217,8 +218,10 @@ void unix_fds_enter(struct unix_fds *fds)
         if (!s)
             continue;
         s->file = fds->f[i];
-        if (!s->inflight++)
+        if (!s->inflight++) {
             list_push_back(&inflight_socks, &s->inflight_link);
+            ninflight++;
+        }
     }
     mutex_unlock(&gc_lock);
 }
@@ -232,8 +235,10 @@ void unix_fds_leave(struct unix_fds *fds)
     fds->counted = false;
     for (uint32_t i = 0; i < fds->n; i++) {
         struct unix_sock *s = unix_sock_of_file(fds->f[i]);
-        if (s && !--s->inflight)
+        if (s && !--s->inflight) {
             list_del(&s->inflight_link);
+            ninflight--;
+        }
     }
     mutex_unlock(&gc_lock);
 }
@@ -339,13 +344,18 @@ static void purge(struct unix_sock *u, struct list *out)
     spin_unlock(&u->lock);
 }
 
+// Called at each close of a socket. With many in flight only once in a while, so that the cost of a
+// close stays bounded.
 void unix_gc(void)
 {
+    static uint32_t closes; // [A] since the last run
     struct list garbage;
     list_init(&garbage);
-    if (READ_SHARED(inflight_socks.next) == &inflight_socks)
+    uint32_t n = READ_SHARED(ninflight);
+    if (!n || __atomic_add_fetch(&closes, 1, __ATOMIC_RELAXED) < n / 64)
         return;
     mutex_lock(&gc_lock);
+    WRITE_SHARED(closes, 0);
     list_for_each(l, &inflight_socks) {
         struct unix_sock *s = list_entry(l, struct unix_sock, inflight_link);
         s->gc_candidate = ref_count(&s->file->ref) == s->inflight;
