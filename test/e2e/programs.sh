@@ -15,7 +15,7 @@ same find-stat 'find /usr/bin /usr/lib/python3 -xdev -printf "%p %m %s %l\n" 2>/
 same tar-gzip 'tar cf - -C /usr/share/doc . 2>/dev/null | gzip -1 >d.tgz; mkdir x; tar xzf d.tgz -C x; (cd x; find . -type f | sort | xargs -d "\n" sha256sum) | sha256sum; (cd /usr/share/doc; find . -type f | sort | xargs -d "\n" sha256sum) | sha256sum'
 have xz && same xz 'tar cf - -C /usr/share/doc/bash . | xz -1 | xz -dc | tar tf - | sort | md5sum'
 same sed-awk 'seq 1000 | sed -n "s/\(.\)\(.\)/\2\1/p" | awk "{s+=\$1} END {print s}"'
-same proc-self 'cat /proc/self/comm; readlink /proc/self/cwd | wc -l; ls /proc/self/fd | head -n 3; grep -c . /proc/self/status >/dev/null; head -c 4 /proc/self/exe | tail -c 3'
+same proc-self 'cat /proc/self/comm; readlink /proc/self/cwd | wc -l; ls /proc/self/fd | grep -c "^[012]\$"; grep -c . /proc/self/status >/dev/null; head -c 4 /proc/self/exe | tail -c 3'
 same dd-urandom 'head -c 100000 /dev/urandom | wc -c; head -c 10 /dev/zero | od -An -c; echo x >/dev/null; cat /dev/null'
 PY=/usr/bin/python3
 if [ -x $PY ]; then
