@@ -6,8 +6,7 @@
 // Requests are hostile: every length is checked against the datagram (netlink(7) alignment).
 #include "abi/errno.h"
 #include "base/slab.h"
-#include "mem/uaccess.h"
-#include "socket/socket.h"
+#include "socket/netlink.h"
 #include <linux/capability.h>
 #include <linux/if.h>
 #include <linux/if_addr.h>
@@ -210,8 +209,9 @@ static int route_request(struct answer *a, const struct nlmsghdr *h, const uint8
 }
 
 // --- queue -------------------------------------------------------------------------------------
-static int deliver(struct nl_sock *s, const void *p, size_t n)
+static int deliver(void *arg, const void *p, size_t n)
 {
+    struct nl_sock *s = arg;
     struct nl_msg *m = mem_alloc(sizeof(*m) + n);
     if (!m)
         return -ENOBUFS;
@@ -232,7 +232,8 @@ static int deliver(struct nl_sock *s, const void *p, size_t n)
     return 0;
 }
 
-static int handle(struct nl_sock *s, struct task *t, const uint8_t *p, size_t n)
+int netlink_requests(int protocol, const uint8_t *p, size_t n, uint32_t port, const struct cred *c,
+                     int (*answer)(void *arg, const void *p, size_t n), void *arg)
 {
     int ret = 0;
     while (n >= sizeof(struct nlmsghdr) && !ret) {
@@ -241,14 +242,14 @@ static int handle(struct nl_sock *s, struct task *t, const uint8_t *p, size_t n)
         if (h.nlmsg_len < sizeof(h) || h.nlmsg_len > n)
             return 0; // the rest is not a message; Linux ignores it too
         if ((h.nlmsg_flags & NLM_F_REQUEST) && h.nlmsg_type >= NLMSG_MIN_TYPE) {
-            struct answer a = {.seq = h.nlmsg_seq, .port = s->portid};
-            int err = s->sk.protocol == NETLINK_ROUTE
-                          ? route_request(&a, &h, p + sizeof(h), h.nlmsg_len - sizeof(h), t->cred)
+            struct answer a = {.seq = h.nlmsg_seq, .port = port};
+            int err = protocol == NETLINK_ROUTE
+                          ? route_request(&a, &h, p + sizeof(h), h.nlmsg_len - sizeof(h), c)
                           : -EOPNOTSUPP;
             bool dump = (h.nlmsg_flags & NLM_F_DUMP) == NLM_F_DUMP && !err;
             if (err || ((h.nlmsg_flags & NLM_F_ACK) && !dump))
                 put_error(&a, err, &h);
-            ret = a.b.bad ? -ENOMEM : a.b.len ? deliver(s, a.b.p, a.b.len) : 0;
+            ret = a.b.bad ? -ENOMEM : a.b.len ? answer(arg, a.b.p, a.b.len) : 0;
             strbuf_free(&a.b);
         }
         size_t step = NLMSG_ALIGN((size_t)h.nlmsg_len);
@@ -365,7 +366,7 @@ static long nl_send(struct socket *sk, struct task *t, struct sockmsg *m, struct
     if (!err && n && uio_copy_from(u, buf, n) != (long)n)
         err = -EFAULT;
     if (!err)
-        err = handle(s, t, buf, n);
+        err = netlink_requests(sk->protocol, buf, n, s->portid, t->cred, deliver, s);
     mem_free(buf);
     return err ? err : (long)n;
 }

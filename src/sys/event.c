@@ -55,6 +55,17 @@ long sys_epoll_ctl(struct task *t, int epfd, int op, int fd, uaddr_t event)
     return ret;
 }
 
+struct user_events {
+    struct epoll_sink sink;
+    struct mm *mm;
+    uaddr_t at;
+};
+static int put_events(struct epoll_sink *s, size_t at, const struct epoll_event *ev, size_t n)
+{
+    struct user_events *u = container_of(s, struct user_events, sink);
+    return copy_out(u->mm, uaddr_add(u->at, at * sizeof(*ev)), ev, n * sizeof(*ev));
+}
+
 static long epoll_do_wait(struct task *t, int epfd, uaddr_t events, int max, ktime_t deadline)
 {
     if (max <= 0 || max > INT32_MAX / (int)sizeof(struct epoll_event))
@@ -62,7 +73,8 @@ static long epoll_do_wait(struct task *t, int epfd, uaddr_t events, int max, kti
     struct file *ep = fd_get(t->files, epfd);
     if (!ep)
         return -EBADF;
-    long ret = epoll_collect(ep, t->mm, events, max, deadline);
+    struct user_events u = {.sink = {put_events}, .mm = t->mm, .at = events};
+    long ret = epoll_collect(ep, &u.sink, max, deadline);
     file_put(ep);
     return ret;
 }

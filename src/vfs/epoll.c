@@ -12,7 +12,6 @@
 #include "vfs/epoll.h"
 #include "abi/errno.h"
 #include "base/slab.h"
-#include "mem/uaccess.h"
 #include "vfs/special.h"
 #include <fcntl.h>
 
@@ -399,7 +398,7 @@ static void ep_settle(struct eventpoll *ep, struct ep_batch *b, bool delivered)
     spin_unlock(&ep->lock);
 }
 
-static long ep_send(struct eventpoll *ep, struct mm *mm, uaddr_t events, int max)
+static long ep_send(struct eventpoll *ep, struct epoll_sink *sink, int max)
 {
     struct ep_batch b;
     struct list tx;
@@ -413,8 +412,7 @@ static long ep_send(struct eventpoll *ep, struct mm *mm, uaddr_t events, int max
         ep_fill(ep, &tx, &b, MIN(EP_BATCH, (size_t)(max - total)));
         if (!b.n)
             break;
-        bool ok = !copy_out(mm, uaddr_add(events, (uint64_t)total * sizeof(b.ev[0])), b.ev,
-                            b.n * sizeof(b.ev[0]));
+        bool ok = !sink->put(sink, (size_t)total, b.ev, b.n);
         ep_settle(ep, &b, ok);
         if (!ok) {
             total = total ? total : -EFAULT;
@@ -437,14 +435,14 @@ static bool ep_has_ready(struct eventpoll *ep)
     return READ_SHARED(ep->ready.next) != &ep->ready;
 }
 
-long epoll_collect(struct file *epf, struct mm *mm, uaddr_t events, int max, ktime_t deadline)
+long epoll_collect(struct file *epf, struct epoll_sink *sink, int max, ktime_t deadline)
 {
     if (!is_epoll(epf))
         return -EINVAL;
     struct eventpoll *ep = epf->data;
     for (;;) {
         if (ep_has_ready(ep)) {
-            long n = ep_send(ep, mm, events, max);
+            long n = ep_send(ep, sink, max);
             if (n)
                 return n;
         }

@@ -63,12 +63,25 @@ static bool utf8_continuation(const struct ldisc *l, uint8_t c)
     return IFLAG(IUTF8) && (c & 0xc0) == 0x80;
 }
 
+// A tab; with XTABS as the spaces that it stands for.
+static bool opost_tab(struct ldisc *l, uint32_t limit)
+{
+    uint32_t spaces = 8 - (l->column & 7), space = out_space(l, limit);
+    bool expand = OFLAG(TABDLY) == XTABS;
+    if (space < (expand ? spaces : 1))
+        return false;
+    l->column += spaces;
+    for (uint32_t i = 0; expand && i < spaces; i++)
+        out_put(l, ' ', limit);
+    return expand || out_put(l, '\t', limit);
+}
+
 // One byte through OPOST. False: no room, nothing done.
 static bool opost(struct ldisc *l, uint8_t c, uint32_t limit)
 {
     if (!OFLAG(OPOST))
         return out_put(l, c, limit);
-    uint32_t space = out_space(l, limit), spaces;
+    uint32_t space = out_space(l, limit);
     switch (c) {
     case '\n':
         if (OFLAG(ONLRET))
@@ -98,19 +111,7 @@ static bool opost(struct ldisc *l, uint8_t c, uint32_t limit)
         l->canon_column = l->column = 0;
         break;
     case '\t':
-        spaces = 8 - (l->column & 7);
-        if (OFLAG(TABDLY) == XTABS) {
-            if (space < spaces)
-                return false;
-            l->column += spaces;
-            for (uint32_t i = 0; i < spaces; i++)
-                out_put(l, ' ', limit);
-            return true;
-        }
-        if (!space)
-            return false;
-        l->column += spaces;
-        break;
+        return opost_tab(l, limit);
     case '\b':
         if (!space)
             return false;

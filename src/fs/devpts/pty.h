@@ -34,6 +34,18 @@ void pty_put(struct pty *p);
 // A new pair in this instance; f becomes the master.
 MUST_CHECK int pty_open_master(struct devpts *fs, struct file *f);
 
+// Shared by pty.c and pty_ioctl.c.
+static inline bool pty_hung(const struct pty *p, const struct file *f)
+{
+    return READ_SHARED(p->generation) != f->pos;
+}
+void pty_feed(struct pty *p);             // [lock] pending input goes into the line discipline
+uint64_t pty_take_signals(struct pty *p); // [lock]
+void pty_after(struct pty *p, uint64_t signals); // no lock: wake-ups and signals of a change
+size_t pty_type(struct pty *p, const uint8_t *buf, size_t n); // as the master's write; bytes taken
+long pts_ioctl(struct file *f, struct task *t, unsigned cmd, uint64_t arg);
+long ptmx_ioctl(struct file *f, struct task *t, unsigned cmd, uint64_t arg);
+
 // --- devpts.c ---
 constexpr unsigned PTS_MAJOR = 136;
 constexpr uint64_t DEVPTS_MAGIC = 0x1cd1;
