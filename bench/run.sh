@@ -20,6 +20,7 @@ p = sys.argv[1]; c = json.load(open(p))
 c["root"] = {"path": "/", "readonly": True}
 c["process"]["terminal"] = False
 c["process"]["args"] = sys.argv[3:] or [sys.argv[2]]
+c["mounts"] = [m for m in c["mounts"] if m["type"] != "cgroup"]
 c["mounts"].append({"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"})
 json.dump(c, open(p, "w"))
 P
