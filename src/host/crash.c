@@ -30,6 +30,18 @@ void crash_backtrace(const void *frame)
     }
 }
 
+void crash_backtrace_in(uintptr_t pc, uintptr_t fp, uintptr_t low, uintptr_t high)
+{
+    put_frame(pc);
+    for (int i = 0; i < 24 && fp >= low && fp < high && high - fp >= 16 && fp % 8 == 0; i++) {
+        const uintptr_t *at = (const uintptr_t *)fp;
+        put_frame(at[1] - 1);
+        if (at[0] <= fp)
+            break;
+        fp = at[0];
+    }
+}
+
 static void on_fault(int sig, siginfo_t *si, void *ctx)
 {
     const greg_t *r = ((ucontext_t *)ctx)->uc_mcontext.gregs;

@@ -53,6 +53,7 @@ struct sched_config {
     int nworkers;        // host threads, one per CPU that the sandbox may use
     bool poll;           // may workers poll user-mode mailboxes at all
     size_t stack_size;   // 0: default
+    uint32_t stuck_ms;   // a worker away from its loop for so long is reported; 0: default
 };
 // Starts the workers (threads, epoll, timers, I/O pool). After this, seccomp with TSYNC may be
 // installed by the caller. The calling thread becomes worker 0 in sched_run(). From then on only
@@ -61,6 +62,9 @@ struct sched_config {
 MUST_CHECK int sched_init(const struct sched_config *cfg);
 void sched_run(void);                 // returns after sched_stop()
 void sched_stop(void);
+// Says more about the fiber (its data) with which a worker is stuck. In a signal handler on that
+// worker: only log_write().
+extern void (*sched_stuck_hook)(void *fiber_data);
 int sched_nworkers(void);
 // Runs `fn(arg)` on an I/O pool thread while this fiber sleeps (uninterruptible): for host calls
 // that may block. Returns fn's result.

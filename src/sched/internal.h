@@ -82,6 +82,12 @@ struct worker {
     struct list polled;     // [user_lock] user_wait.link: looked at while awake
     struct list dozing;     // [user_lock] user_wait.link: will ring
     bool asleep, polling;   // [A]
+    // The watchdog's. [A] what the worker writes
+    uint32_t beat;          // passes of the loop
+    bool waiting;           // in epoll, or not started
+    uint32_t stuck_beat;    // [A] beat at which it was found stuck
+    uint32_t seen_beat, seen_looks; // watchdog's own
+    int tid;                // [C]
 };
 
 // worker.c
@@ -90,6 +96,7 @@ void worker_push(struct fiber *f);    // makes a fiber runnable
 void worker_kick(void);               // wakes one sleeping worker, if there is one
 uint32_t sched_user_count(void);      // contexts in user mode, all workers
 void thread_started(void);            // prepared: sched_init waits for all, lockdown follows
+struct worker *worker_at(int i);
 int thread_prepare(void **altstack);  // timer slack, alternate signal stack
 // fiber.c
 struct fiber *fiber_self(void);       // current fiber, or the stand-in of this thread
@@ -108,6 +115,11 @@ void timer_serve(void);               // runs what is due
 // hostpoll.c
 void hostpoll_event(uint64_t id, uint32_t events);
 extern int sched_epfd;
+// watchdog.c
+int watchdog_start(uint32_t limit_ms); // 0: the usual
+void watchdog_stop(void);
+void watchdog_awake(void);            // a worker has left epoll and said so
+bool watchdog_rests(void);
 // iopool.c
 int iopool_start(void);
 uint32_t iopool_threads(void);

@@ -694,3 +694,39 @@ TEST(idle_uses_no_cpu)
     print_message("  start, 50 ms idle, stop: %ld us of CPU\n",
                   (b.tv_sec - a.tv_sec) * 1000000 + (b.tv_nsec - a.tv_nsec) / 1000);
 }
+
+// --- the watchdog ---------------------------------------------------------------------------------------
+static uint32_t stuck_reports; // [A]
+static void count_stuck(void *data)
+{
+    __atomic_add_fetch(&stuck_reports, 1, __ATOMIC_RELAXED);
+}
+static void stuck_fiber(void *arg)
+{
+    // Twice away from the loop, with a rest between during which the watchdog sleeps: once each.
+    for (uint32_t round = 1; round <= 2; round++) {
+        ktime_t end = ktime_now() + 20'000 * MS;
+        while (READ_SHARED(stuck_reports) < round && ktime_now() < end)
+            __builtin_ia32_pause();
+        CHECK(READ_SHARED(stuck_reports) == round);
+        end = ktime_now() + 200 * MS;
+        while (ktime_now() < end)
+            __builtin_ia32_pause();
+        CHECK(READ_SHARED(stuck_reports) == round);
+        CHECK(fiber_park(ktime_now() + 200 * MS, PARK_UNINTERRUPTIBLE) == -ETIMEDOUT);
+    }
+}
+TEST(watchdog_reports_a_stuck_worker_once)
+{
+    void (*old)(void *) = sched_stuck_hook;
+    sched_stuck_hook = count_stuck;
+    for (int n = 1; n <= 2; n++) {
+        stuck_reports = 0;
+        struct sched_config cfg = {.nworkers = n, .stuck_ms = 60};
+        assert_int_equal(sched_init(&cfg), 0);
+        spawn(stuck_fiber, nullptr);
+        sched_run();
+        assert_int_equal(alive, 0);
+    }
+    sched_stuck_hook = old;
+}

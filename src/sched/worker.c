@@ -59,6 +59,10 @@ int sched_nworkers(void)
 {
     return nworkers;
 }
+struct worker *worker_at(int i)
+{
+    return &workers[i];
+}
 int sched_worker_cpu(void)
 {
     return sched_getcpu(); // a load from the rseq area
@@ -224,7 +228,7 @@ static void cover_drop(struct worker *w)
 }
 
 // One look at the host descriptors, sleeping until `deadline` (0: not at all).
-static void events_serve(ktime_t deadline)
+static void events_serve(struct worker *w, ktime_t deadline)
 {
     struct epoll_event ev[EVENTS_MAX];
     struct __kernel_timespec ts = {};
@@ -234,6 +238,8 @@ static void events_serve(ktime_t deadline)
         left = MAX(left, (ktime_t)0);
         ts = (struct __kernel_timespec){left / 1000000000, left % 1000000000};
     }
+    if (deadline)
+        __atomic_store_n(&w->waiting, true, __ATOMIC_SEQ_CST);
     if (have_pwait2) {
         n = host_call(__NR_epoll_pwait2, sched_epfd, ev, EVENTS_MAX,
                       deadline == KTIME_MAX ? nullptr : &ts, 0, 0);
@@ -241,6 +247,11 @@ static void events_serve(ktime_t deadline)
         int64_t ms = ts.tv_sec * 1000 + (ts.tv_nsec + 999999) / 1000000;
         n = host_call(__NR_epoll_pwait, sched_epfd, ev, EVENTS_MAX,
                       deadline == KTIME_MAX ? -1 : MIN(ms, (int64_t)INT32_MAX), 0, 0);
+    }
+    if (deadline) {
+        __atomic_store_n(&w->waiting, false, __ATOMIC_SEQ_CST);
+        if (watchdog_rests())
+            watchdog_awake();
     }
     CHECK(n >= 0 || n == -EINTR);
     for (long i = 0; i < n; i++) {
@@ -270,7 +281,7 @@ static struct fiber *worker_sleep(struct worker *w)
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     bool stay = f || work_visible(w) || __atomic_load_n(&stopping, __ATOMIC_RELAXED);
     if (!stay) {
-        events_serve(cover_take(w));
+        events_serve(w, cover_take(w));
         cover_drop(w);
         poll_adapt(w);
         w->served_at = __rdtsc();
@@ -290,7 +301,7 @@ static void worker_serve(struct worker *w)
     while ((f = user_take(w)))
         worker_push(f);
     if (!__atomic_load_n(&sleeping, __ATOMIC_RELAXED)) // else a sleeper gets them
-        events_serve(0);
+        events_serve(w, 0);
     if (work_visible(w))
         worker_kick();
 }
@@ -300,6 +311,7 @@ static void worker_loop(struct worker *w)
     while (!__atomic_load_n(&stopping, __ATOMIC_RELAXED)) {
         struct fiber *f = nullptr;
         uint64_t now = __rdtsc();
+        WRITE_SHARED(w->beat, w->beat + 1);
         if (now - w->served_at > SERVE_TICKS)
             worker_serve(w);
         if (!(f = runq_pop(w)) && !(f = user_take(w)) && !(f = steal(w))) {
@@ -316,6 +328,7 @@ static void worker_loop(struct worker *w)
             w->active_at = __rdtsc();
         }
     }
+    WRITE_SHARED(w->waiting, true);
     // The next one leaves too.
     __atomic_store_n(&kick_pending, false, __ATOMIC_SEQ_CST);
     worker_kick();
@@ -364,6 +377,7 @@ int thread_prepare(void **altstack)
 static void worker_enter(struct worker *w)
 {
     tls_worker = w;
+    WRITE_SHARED(w->waiting, false);
 #if NACRE_TSAN
     w->tsan = __tsan_get_current_fiber();
 #endif
@@ -374,6 +388,7 @@ static void *worker_main(void *arg)
     struct worker *w = arg;
     if (thread_prepare(&w->altstack) != 0)
         panic("no signal stack for worker %d", w->id);
+    w->tid = (int)host_call(__NR_gettid);
     thread_started();
     worker_enter(w);
     worker_loop(w);
@@ -421,7 +436,7 @@ int sched_init(const struct sched_config *cfg)
     threads_started = 0;
     for (int i = 0; i < n; i++) {
         struct worker *w = &workers[i];
-        *w = (struct worker){.id = i, .poll_ticks = POLL_TICKS};
+        *w = (struct worker){.id = i, .poll_ticks = POLL_TICKS, .waiting = true};
         list_init(&w->runq);
         list_init(&w->polled);
         list_init(&w->dozing);
@@ -430,22 +445,28 @@ int sched_init(const struct sched_config *cfg)
     if (!err)
         err = thread_prepare(&workers[0].altstack);
     nworkers = n;
+    workers[0].tid = (int)host_call(__NR_gettid);
     for (int i = 1; i < n && !err; i++)
         err = -pthread_create(&workers[i].thread, nullptr, worker_main, &workers[i]);
     if (!err)
-        threads_await((uint32_t)(n - 1) + iopool_threads());
+        err = watchdog_start(cfg->stuck_ms);
+    if (!err)
+        threads_await((uint32_t)(n - 1) + iopool_threads() + 1);
     return err;
 }
 
 void sched_run(void)
 {
     worker_enter(&workers[0]);
+    if (watchdog_rests())
+        watchdog_awake();
     worker_loop(&workers[0]);
     for (int i = 1; i < nworkers; i++) {
         pthread_join(workers[i].thread, nullptr);
         free(workers[i].altstack);
     }
     tls_worker = nullptr;
+    watchdog_stop();
     iopool_stop();
     stack_t off = {.ss_flags = SS_DISABLE};
     if (!NACRE_ASAN)

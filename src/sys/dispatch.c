@@ -88,7 +88,22 @@ long syscall_dispatch(struct task *t)
     return row->fn(t, a);
 }
 
+// For the watchdog, in a signal handler of the task's own worker.
+static void stuck_report(void *data)
+{
+    struct task *t = data;
+    if (!t) {
+        log_write(LOG_WARN, "it runs work of the kernel's own");
+        return;
+    }
+    uint64_t nr = (uint32_t)t->regs.orig_rax;
+    const char *name = nr < SYSCALL_TABLE_LEN ? syscall_table[nr].name : nullptr;
+    log_write(LOG_WARN, "it runs task %d (%.16s), system call %d (%s)", t->pid->nr[0], t->comm,
+              (int)nr, name ? name : "none");
+}
+
 [[gnu::constructor]] static void dispatch_register(void)
 {
+    sched_stuck_hook = stuck_report;
     task_syscall = syscall_dispatch;
 }
