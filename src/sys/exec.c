@@ -9,66 +9,101 @@
 
 constexpr size_t ARG_STRING_MAX = 131072;    // MAX_ARG_STRLEN
 constexpr size_t ARG_TOTAL_MAX = 6u << 20;   // the exact limit is checked with the stack's
-constexpr size_t ARG_CHUNK = 4096;
-constexpr size_t ARG_POINTERS = 64;
 constexpr size_t EXEC_PATH_MAX = 4096;
 
-// One string of any length up to the limit, with its NUL.
-static int copy_arg(struct task *t, uint64_t addr, struct strbuf *out, char *chunk)
+// Strings and pointer arrays lie close together: pages are read whole, each mostly once.
+struct arg_page {
+    uint64_t start;
+    size_t have; // 0: nothing
+    char data[PAGE_SIZE];
+};
+struct arg_reader {
+    struct mm *mm;
+    unsigned next;
+    struct arg_page page[4];
+};
+
+// What is readable from addr to the end of its page; null: nothing.
+static const char *args_at(struct arg_reader *r, uint64_t addr, size_t *n)
 {
-    for (size_t done = 0; done < ARG_STRING_MAX; done += ARG_CHUNK) {
-        long n = copy_in_str(t->mm, chunk, UADDR(addr + done), ARG_CHUNK);
-        if (n >= 0) {
-            strbuf_put(out, chunk, (size_t)n + 1);
-            return out->bad ? -ENOMEM : 0;
-        }
-        if (n != -ENAMETOOLONG)
-            return (int)n;
-        strbuf_put(out, chunk, ARG_CHUNK);
+    uint64_t start = PAGE_ALIGN_DOWN(addr);
+    size_t off = addr - start;
+    struct arg_page *p = nullptr;
+    for (size_t i = 0; i < ARRAY_LEN(r->page) && !p; i++)
+        if (r->page[i].have && r->page[i].start == start)
+            p = &r->page[i];
+    if (!p) {
+        p = &r->page[r->next++ % ARRAY_LEN(r->page)];
+        long got = copy_in_partial(r->mm, p->data, UADDR(start), PAGE_SIZE);
+        p->start = start;
+        p->have = got > 0 ? (size_t)got : 0;
+    }
+    if (off >= p->have)
+        return nullptr;
+    *n = p->have - off;
+    return p->data + off;
+}
+
+static int args_word(struct arg_reader *r, uint64_t addr, uint64_t *word)
+{
+    for (size_t done = 0, n; done < sizeof(*word); done += n) {
+        const char *p = args_at(r, addr + done, &n);
+        if (!p)
+            return -EFAULT;
+        n = MIN(n, sizeof(*word) - done);
+        memcpy((char *)word + done, p, n);
+    }
+    return 0;
+}
+
+// One string with its NUL, of at most max bytes with it.
+static int args_string(struct arg_reader *r, uint64_t addr, size_t max, struct strbuf *out)
+{
+    for (size_t done = 0, n; done < max; done += n) {
+        const char *p = args_at(r, addr + done, &n);
+        if (!p)
+            return -EFAULT;
+        n = MIN(n, max - done);
+        const char *nul = memchr(p, 0, n);
+        strbuf_put(out, p, nul ? (size_t)(nul - p) + 1 : n);
         if (out->bad)
             return -ENOMEM;
+        if (nul)
+            return 0;
     }
     return -E2BIG;
 }
 
 // A null-terminated array of string pointers; a null array is an empty one.
-static int copy_args(struct task *t, uaddr_t array, struct strbuf *out, int *count, char *chunk)
+static int copy_args(struct arg_reader *r, uaddr_t array, struct strbuf *out, int *count)
 {
-    uint64_t p[ARG_POINTERS];
+    uint64_t p;
     *count = 0;
     if (uaddr_null(array))
         return 0;
     for (uint64_t at = array.v;; at += sizeof(p)) {
-        long n = copy_in_partial(t->mm, p, UADDR(at), sizeof(p));
-        if (n < (long)sizeof(p[0]))
-            return -EFAULT;
-        size_t have = (size_t)n / sizeof(p[0]);
-        for (size_t i = 0; i < have; i++) {
-            if (!p[i])
-                return 0;
-            int err = copy_arg(t, p[i], out, chunk);
-            if (err)
-                return err;
-            ++*count;
-            if (out->len > ARG_TOTAL_MAX)
-                return -E2BIG;
-        }
-        if (have < ARG_POINTERS)
-            return -EFAULT;
-        if (fiber_interrupted(PARK_KILLABLE))
+        int err = args_word(r, at, &p);
+        if (err || !p)
+            return err;
+        err = args_string(r, p, ARG_STRING_MAX, out);
+        if (err)
+            return err;
+        ++*count;
+        if (out->len > ARG_TOTAL_MAX)
+            return -E2BIG;
+        if (*count % 64 == 0 && fiber_interrupted(PARK_KILLABLE))
             return -EINTR;
     }
 }
 
-static int exec_strings(struct task *t, struct file *exe, const char *name, uaddr_t argv, uaddr_t envp)
+static int exec_strings(struct task *t, struct file *exe, const char *name, struct arg_reader *r,
+                        uaddr_t argv, uaddr_t envp)
 {
     struct strbuf a = {}, e = {};
     int argc, envc;
-    char *chunk = mem_alloc(ARG_CHUNK);
-    int err = chunk ? copy_args(t, argv, &a, &argc, chunk) : -ENOMEM;
+    int err = copy_args(r, argv, &a, &argc);
     if (!err)
-        err = copy_args(t, envp, &e, &envc, chunk);
-    mem_free(chunk);
+        err = copy_args(r, envp, &e, &envc);
     if (!err)
         err = task_exec(t, exe, name, &a, argc, &e, envc);
     strbuf_free(&a);
@@ -90,25 +125,28 @@ static int exec_name(int dirfd, const char *path, struct strbuf *name)
 
 long sys_execveat(struct task *t, int dirfd, uaddr_t path, uaddr_t argv, uaddr_t envp, uint32_t flags)
 {
-    struct strbuf name = {};
+    struct strbuf name = {}, file = {};
     struct file *exe = nullptr;
     if (flags & ~(uint32_t)(AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW))
         return -EINVAL;
-    char *buf = mem_alloc(EXEC_PATH_MAX);
-    if (!buf)
+    struct arg_reader *r = mem_alloc(sizeof(*r));
+    if (!r)
         return -ENOMEM;
-    long n = copy_in_str(t->mm, buf, path, EXEC_PATH_MAX);
-    int err = n < 0 ? (int)n : 0;
-    if (!err && n == 0 && !(flags & AT_EMPTY_PATH))
+    r->mm = t->mm;
+    int err = args_string(r, path.v, EXEC_PATH_MAX, &file);
+    if (err == -E2BIG)
+        err = -ENAMETOOLONG;
+    if (!err && !*file.p && !(flags & AT_EMPTY_PATH))
         err = -ENOENT;
     if (!err)
-        err = exec_name(dirfd, buf, &name);
+        err = exec_name(dirfd, file.p, &name);
     if (!err)
-        err = exec_open(t, dirfd, buf, (flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) |
+        err = exec_open(t, dirfd, file.p, (flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) |
                         (flags & AT_EMPTY_PATH ? LOOKUP_EMPTY : 0), &exe);
-    mem_free(buf);
+    strbuf_free(&file);
     if (!err)
-        err = exec_strings(t, exe, name.p, argv, envp);
+        err = exec_strings(t, exe, name.p, r, argv, envp);
+    mem_free(r);
     if (exe)
         file_put(exe);
     strbuf_free(&name);
