@@ -34,8 +34,12 @@ part_doc() {
 }
 
 unit_run() { # name binary
-    timeout 600 "$2" >"$out/$1" 2>&1
+    timeout -s KILL 600 "$2" >"$out/$1.log" 2>&1
     local st=$?
+    # cmocka's lines as ours; a failed test's messages stay as comments before its line.
+    sed -n -e 's/^\[ *OK *\] /ok /p;t' -e '/^\[ *FAILED *\] tests:/d' -e 's/^\[ *FAILED *\] /FAIL /p;t' \
+        -e 's/^\[ *ERROR *\]/#/p' "$out/$1.log" | awk '!/^FAIL/ || !seen[$0]++' >"$out/$1"
+    [ "$st" = 0 ] || tail -n 5 "$out/$1.log"
     count "$1" "$out/$1" $st
 }
 part_unit() { unit_run unit "$BUILD/unit"; }
