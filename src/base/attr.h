@@ -49,6 +49,8 @@
 // from a hostile party is read once with READ_SHARED into a local, checked, and only then used.
 #define READ_SHARED(x) __atomic_load_n(&(x), __ATOMIC_RELAXED)
 #define WRITE_SHARED(x, v) __atomic_store_n(&(x), (v), __ATOMIC_RELAXED)
+// A change, under its lock, of a word that is also read without the lock (by READ_SHARED).
+#define ADD_SHARED(x, n) WRITE_SHARED((x), (x) + (n))
 
 constexpr size_t PAGE_SIZE = 4096;
 constexpr size_t PAGE_SHIFT = 12;

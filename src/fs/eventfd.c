@@ -21,7 +21,7 @@ static bool take(struct eventfd *e, uint64_t *v)
 {
     spin_lock(&e->lock);
     *v = e->count == 0 ? 0 : e->semaphore ? 1 : e->count;
-    e->count -= *v;
+    ADD_SHARED(e->count, -*v);
     spin_unlock(&e->lock);
     return *v != 0;
 }
@@ -31,7 +31,7 @@ static bool add(struct eventfd *e, uint64_t v)
     spin_lock(&e->lock);
     bool fits = v < UINT64_MAX - e->count; // the count never reaches ~0 this way
     if (fits)
-        e->count += v;
+        ADD_SHARED(e->count, v);
     spin_unlock(&e->lock);
     return fits;
 }
@@ -93,9 +93,10 @@ bool eventfd_signal(struct file *f, uint64_t n)
         return false;
     struct eventfd *e = f->data;
     spin_lock(&e->lock);
-    e->count = n > UINT64_MAX - e->count ? UINT64_MAX : e->count + n;
+    uint64_t now = n > UINT64_MAX - e->count ? UINT64_MAX : e->count + n;
+    WRITE_SHARED(e->count, now);
     spin_unlock(&e->lock);
-    waitq_wake(&e->wq, POLLIN | POLLRDNORM | (e->count == UINT64_MAX ? POLLERR : 0));
+    waitq_wake(&e->wq, POLLIN | POLLRDNORM | (now == UINT64_MAX ? POLLERR : 0));
     return true;
 }
 

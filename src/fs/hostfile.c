@@ -213,7 +213,7 @@ static long hostfile_write(struct file *f, struct uio *u, int64_t *pos)
     struct hostfile *h = f->data;
     uint8_t small[BOUNCE_SMALL], *buf = small;
     long total = 0;
-    if (h->tty && h->tty->fg) {
+    if (h->tty && READ_SHARED(h->tty->fg)) {
         struct termios tio;
         if (host_call(__NR_ioctl, h->fd, TCGETS, &tio) == 0 && (tio.c_lflag & TOSTOP)) {
             int err = tty_check_background(h->tty, task_current(), SIGTTOU);
@@ -383,7 +383,7 @@ bool hostfile_signal_foreground(int sig)
     spin_lock(&ttys_lock);
     struct host_tty *ht = nhost_ttys ? host_ttys[0] : nullptr;
     spin_unlock(&ttys_lock);
-    if (!ht || !ht->ctl.fg)
+    if (!ht || !READ_SHARED(ht->ctl.fg))
         return false;
     tty_signal_foreground(&ht->ctl, sig);
     return true;

@@ -293,7 +293,7 @@ static void insert(struct mq_inode *q, struct mq_msg *m) // [lock]
     while (at != &q->msgs && list_entry(at, struct mq_msg, link)->prio < m->prio)
         at = at->prev;
     list_insert_between(&m->link, at, at->next);
-    q->nmsgs++;
+    ADD_SHARED(q->nmsgs, 1);
     q->bytes += m->n;
 }
 
@@ -389,7 +389,7 @@ long mqueue_receive(struct file *f, void *buf, size_t n, unsigned *prio, int64_t
     struct mq_msg *m = err ? nullptr : list_first(&q->msgs, struct mq_msg, link);
     if (m) {
         list_del(&m->link);
-        q->nmsgs--;
+        ADD_SHARED(q->nmsgs, -1);
         q->bytes -= m->n;
     }
     bool more = q->nmsgs > 0;

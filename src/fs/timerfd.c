@@ -60,7 +60,7 @@ static void timerfd_fire(struct timer *tm)
     bool due = t->expires && !t->expired && clock_now(t) >= t->expires;
     if (due) {
         t->expired = true;
-        t->ticks++;
+        ADD_SHARED(t->ticks, 1);
     } else if (t->expires && !t->expired) {
         arm(t); // the clocks drifted apart
     }
@@ -76,7 +76,7 @@ static void catch_up(struct timerfd *t) // [lock]
         return;
     int64_t late = clock_now(t) - t->expires;
     int64_t n = late >= 0 ? late / t->interval : 0;
-    t->ticks += (uint64_t)n;
+    ADD_SHARED(t->ticks, (uint64_t)n);
     if (__builtin_add_overflow(t->expires, (n + 1) * t->interval, &t->expires))
         t->expires = INT64_MAX;
     t->expired = false;
@@ -90,7 +90,7 @@ static bool take(struct timerfd *t, uint64_t *v)
     if (t->ticks) {
         catch_up(t);
         *v = t->ticks;
-        t->ticks = 0;
+        WRITE_SHARED(t->ticks, 0);
     }
     spin_unlock(&t->lock);
     return *v != 0;
@@ -129,7 +129,7 @@ static long timerfd_ioctl(struct file *f, struct task *task, unsigned cmd, uint6
     if (!ticks)
         return -EINVAL;
     spin_lock(&t->lock);
-    t->ticks = ticks;
+    WRITE_SHARED(t->ticks, ticks);
     spin_unlock(&t->lock);
     waitq_wake(&t->wq, POLLIN | POLLRDNORM);
     return 0;
@@ -184,7 +184,7 @@ int timerfd_set(struct file *f, int flags, const struct itimerspec *new_value, s
     spin_lock(&t->lock);
     state(t, old);
     timer_cancel(&t->timer);
-    t->ticks = 0;
+    WRITE_SHARED(t->ticks, 0);
     t->expired = false;
     t->settime_flags = flags;
     t->interval = timespec_ns(&new_value->it_interval);

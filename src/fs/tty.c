@@ -58,7 +58,7 @@ static void ctl_set_foreground(struct tty_ctl *c, struct pgrp *p) // takes over 
 {
     spin_lock(&c->lock);
     struct pgrp *old = c->fg;
-    c->fg = p;
+    WRITE_SHARED(c->fg, p);
     spin_unlock(&c->lock);
     if (old)
         pgrp_put(old);
@@ -85,8 +85,8 @@ static void ctl_detach(struct session *s, struct tty_ctl *c)
     struct pgrp *fg = nullptr;
     if (cs) {
         fg = c->fg;
-        c->session = nullptr;
-        c->fg = nullptr;
+        WRITE_SHARED(c->session, nullptr);
+        WRITE_SHARED(c->fg, nullptr);
     }
     spin_unlock(&c->lock);
     if (fg)
@@ -129,8 +129,8 @@ static int ctl_attach(struct tty_ctl *c, struct task *t)
             err = -EPERM;
         } else {
             s->tty = tty_ctl_get(c);
-            c->session = session_get(s);
-            c->fg = pgrp_get(p);
+            WRITE_SHARED(c->session, session_get(s));
+            WRITE_SHARED(c->fg, pgrp_get(p));
         }
         spin_unlock(&c->lock);
         spin_unlock(&s->tty_lock);
@@ -160,7 +160,7 @@ void tty_signal_foreground(struct tty_ctl *c, int sig)
 
 int tty_check_background(struct tty_ctl *c, struct task *t, int sig)
 {
-    if (!c->fg || !tty_is_controlling(c, t))
+    if (!READ_SHARED(c->fg) || !tty_is_controlling(c, t))
         return 0;
     struct pgrp *fg = ctl_foreground(c), *mine = group_pgrp_get(t->group);
     int err = 0;
@@ -184,7 +184,7 @@ int tty_check_background(struct tty_ctl *c, struct task *t, int sig)
 void tty_opened(struct tty_ctl *c, struct file *f)
 {
     struct task *t = task_current();
-    if (!t || !f->wants_tty || !f->can_read || c->session)
+    if (!t || !f->wants_tty || !f->can_read || READ_SHARED(c->session))
         return;
     if (!group_is_session_leader(t->group))
         return;

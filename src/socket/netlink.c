@@ -221,7 +221,7 @@ static int deliver(void *arg, const void *p, size_t n)
     bool full = s->bytes + n > s->sk.rcvbuf;
     if (!full) {
         list_push_back(&s->rxq, &m->link);
-        s->bytes += n;
+        ADD_SHARED(s->bytes, n);
     }
     spin_unlock(&s->lock);
     if (full) {
@@ -384,7 +384,7 @@ static long nl_recv(struct socket *sk, struct task *t, struct sockmsg *m, struct
         q = list_first(&s->rxq, struct nl_msg, link);
         if (q) { // also for a peek, so that nobody frees it meanwhile
             list_del(&q->link);
-            s->bytes -= q->n;
+            ADD_SHARED(s->bytes, -(uint64_t)q->n);
         }
         spin_unlock(&s->lock);
         if (q)
@@ -411,7 +411,7 @@ static long nl_recv(struct socket *sk, struct task *t, struct sockmsg *m, struct
     if (peek) {
         spin_lock(&s->lock);
         list_push_front(&s->rxq, &q->link);
-        s->bytes += q->n;
+        ADD_SHARED(s->bytes, q->n);
         spin_unlock(&s->lock);
     } else {
         mem_free(q);

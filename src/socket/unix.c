@@ -350,8 +350,8 @@ static int unix_listen(struct socket *s, struct task *t, int backlog)
     } else {
         if (backlog > u->backlog || u->state != UNIX_LISTENING)
             waitq_wake_all(&u->peer_wait, ~0u);
-        u->backlog = backlog;
-        u->state = UNIX_LISTENING;
+        WRITE_SHARED(u->backlog, backlog);
+        WRITE_SHARED(u->state, UNIX_LISTENING);
         set_cred(u, t->group->tgid_pid, t->cred);
     }
     spin_unlock(&u->lock);
@@ -379,10 +379,10 @@ static int try_connect(struct unix_sock *u, struct unix_sock *l, struct unix_soc
             n->addr = l->addr;
         }
         u->peer = unix_get(n);
-        u->state = UNIX_CONNECTED;
+        WRITE_SHARED(u->state, UNIX_CONNECTED);
         set_cred(u, l->cred_pid, l->cred);
         list_push_back(&l->accq, &n->acc_link); // our reference of n is the queue's now
-        l->nacc++;
+        ADD_SHARED(l->nacc, 1);
     }
     unix_unlock2(u, l);
     return err;
@@ -408,8 +408,9 @@ static int connect_stream(struct unix_sock *u, struct task *t, const struct sock
         if (err != -EAGAIN || !deadline)
             break;
         int w = wait_event(&l->peer_wait,
-                           (int64_t)READ_SHARED(l->nacc) <= l->backlog || READ_SHARED(l->dead) ||
-                               l->state != UNIX_LISTENING || (l->shut & UNIX_SHUT_RD),
+                           (int64_t)READ_SHARED(l->nacc) <= READ_SHARED(l->backlog) ||
+                               READ_SHARED(l->dead) || READ_SHARED(l->state) != UNIX_LISTENING ||
+                               (READ_SHARED(l->shut) & UNIX_SHUT_RD),
                            deadline, PARK_INTERRUPTIBLE);
         unix_put(l);
         l = nullptr;
@@ -455,7 +456,7 @@ static int connect_dgram(struct unix_sock *u, struct task *t, const struct socka
     if (old)
         waitq_remove(&u->relay);
     u->peer = other;
-    u->state = other ? UNIX_CONNECTED : UNIX_IDLE;
+    WRITE_SHARED(u->state, other ? UNIX_CONNECTED : UNIX_IDLE);
     spin_unlock(&u->lock);
     if (old) {
         waitq_wake_all(&old->peer_wait, ~0u);
@@ -490,7 +491,7 @@ static struct unix_sock *accept_take(struct unix_sock *u, bool *bad)
     struct unix_sock *n = list_first(&u->accq, struct unix_sock, acc_link);
     if (n) {
         list_del(&n->acc_link);
-        u->nacc--;
+        ADD_SHARED(u->nacc, -1u);
     }
     spin_unlock(&u->lock);
     return n;
@@ -533,7 +534,7 @@ static int unix_shutdown(struct socket *s, int how)
     struct unix_sock *u = unix_of(s);
     uint8_t mine = (uint8_t)(how + 1), theirs = 0;
     spin_lock(&u->lock);
-    u->shut |= mine;
+    WRITE_SHARED(u->shut, u->shut | mine);
     struct unix_sock *p = u->peer ? unix_get(u->peer) : nullptr;
     spin_unlock(&u->lock);
     if (p && !unix_is_dgram(u)) {
@@ -542,7 +543,7 @@ static int unix_shutdown(struct socket *s, int how)
         if (mine & UNIX_SHUT_WR)
             theirs |= UNIX_SHUT_RD;
         spin_lock(&p->lock);
-        p->shut |= theirs;
+        WRITE_SHARED(p->shut, p->shut | theirs);
         spin_unlock(&p->lock);
         waitq_wake_all(&p->sk.wq, ~0u);
     }
@@ -575,7 +576,7 @@ static void unbind(struct unix_sock *u)
 static void orphan_peer(struct unix_sock *p, bool unread)
 {
     spin_lock(&p->lock);
-    p->shut = UNIX_SHUT_BOTH;
+    WRITE_SHARED(p->shut, UNIX_SHUT_BOTH);
     if (unread)
         WRITE_SHARED(p->sk.so_error, ECONNRESET);
     spin_unlock(&p->lock);
@@ -591,13 +592,13 @@ static void unix_shut_down(struct unix_sock *u, bool embryo)
     list_init(&socks);
     spin_lock(&u->lock);
     WRITE_SHARED(u->dead, true);
-    u->shut = UNIX_SHUT_BOTH;
+    WRITE_SHARED(u->shut, UNIX_SHUT_BOTH);
     struct unix_sock *p = u->peer;
     if (p)
         waitq_remove(&u->relay);
     u->peer = nullptr;
     enum unix_state was = u->state;
-    u->state = UNIX_IDLE;
+    WRITE_SHARED(u->state, UNIX_IDLE);
     while (!list_empty(&u->rxq)) {
         struct list *l = u->rxq.next;
         list_del(l);
@@ -608,8 +609,9 @@ static void unix_shut_down(struct unix_sock *u, bool embryo)
         list_del(l);
         list_push_back(&socks, l);
     }
-    u->rxn = u->nacc = 0;
-    u->rxbytes = 0;
+    WRITE_SHARED(u->rxn, 0);
+    WRITE_SHARED(u->nacc, 0);
+    WRITE_SHARED(u->rxbytes, 0);
     spin_unlock(&u->lock);
     if (p) {
         if (!unix_is_dgram(u) && was == UNIX_CONNECTED)
@@ -681,7 +683,7 @@ static long unix_ioctl(struct socket *s, struct task *t, unsigned cmd, uint64_t 
         v = (int)READ_SHARED(u->wmem);
         break;
     case SIOCINQ:
-        if (u->state == UNIX_LISTENING)
+        if (READ_SHARED(u->state) == UNIX_LISTENING)
             return -EINVAL;
         spin_lock(&u->lock);
         if (unix_is_dgram(u)) {
@@ -733,7 +735,7 @@ static int unix_getopt(struct socket *s, struct task *t, int level, int name, vo
         return err;
     }
     case SO_ACCEPTCONN: {
-        int v = u->state == UNIX_LISTENING;
+        int v = READ_SHARED(u->state) == UNIX_LISTENING;
         *len = MIN(*len, sizeof(v));
         memcpy(val, &v, *len);
         return 0;

@@ -104,8 +104,8 @@ static struct unix_msg *msg_fill(struct unix_sock *u, struct uio *src, size_t n,
 static void queue_msg(struct unix_sock *p, struct unix_msg *m) // [p->lock]
 {
     list_push_back(&p->rxq, &m->link);
-    p->rxn++;
-    p->rxbytes += m->len;
+    ADD_SHARED(p->rxn, 1);
+    ADD_SHARED(p->rxbytes, m->len);
 }
 
 // --- stream ------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ static long send_stream(struct unix_sock *u, struct task *t, struct sockmsg *sm,
                         struct uio *src)
 {
     if (sm->addrlen)
-        return u->state == UNIX_CONNECTED ? -EISCONN : -EOPNOTSUPP;
+        return READ_SHARED(u->state) == UNIX_CONNECTED ? -EISCONN : -EOPNOTSUPP;
     struct unix_sock *p = unix_peer_get(u);
     if (!p)
         return -ENOTCONN;
@@ -233,13 +233,13 @@ static bool reader_take(struct reader *r, struct unix_msg *m)
     }
     spin_lock(&u->lock);
     m->off += (uint32_t)got;
-    u->rxbytes -= (uint64_t)got;
+    ADD_SHARED(u->rxbytes, -(uint64_t)got);
     r->fds = m->fds;
     m->fds = nullptr;
     bool done = m->off == m->len;
     if (done) {
         list_del(&m->link);
-        u->rxn--;
+        ADD_SHARED(u->rxn, -1u);
     }
     spin_unlock(&u->lock);
     if (r->fds)
@@ -346,7 +346,7 @@ static void dgram_forget(struct unix_sock *u, struct unix_sock *p)
     if (was) {
         waitq_remove(&u->relay);
         u->peer = nullptr;
-        u->state = UNIX_IDLE;
+        WRITE_SHARED(u->state, UNIX_IDLE);
     }
     spin_unlock(&u->lock);
     if (was)
@@ -411,7 +411,7 @@ static long send_dgram(struct unix_sock *u, struct task *t, struct sockmsg *sm, 
         err = socket_take_error(&u->sk);
         if (err)
             return err;
-        if (u->state != UNIX_CONNECTED)
+        if (READ_SHARED(u->state) != UNIX_CONNECTED)
             return -ENOTCONN;
     } else if (u->sk.passcred) {
         err = unix_autobind(u);
@@ -454,8 +454,8 @@ static struct unix_msg *dgram_next(struct unix_sock *u, struct sockmsg *sm, int 
         struct unix_msg *m = list_first(&u->rxq, struct unix_msg, link);
         if (m && !(sm->flags & MSG_PEEK)) {
             list_del(&m->link);
-            u->rxn--;
-            u->rxbytes -= m->len;
+            ADD_SHARED(u->rxn, -1u);
+            ADD_SHARED(u->rxbytes, -(uint64_t)m->len);
         }
         spin_unlock(&u->lock);
         if (m)

@@ -220,7 +220,7 @@ void unix_fds_enter(struct unix_fds *fds)
         s->file = fds->f[i];
         if (!s->inflight++) {
             list_push_back(&inflight_socks, &s->inflight_link);
-            ninflight++;
+            ADD_SHARED(ninflight, 1);
         }
     }
     mutex_unlock(&gc_lock);
@@ -237,7 +237,7 @@ void unix_fds_leave(struct unix_fds *fds)
         struct unix_sock *s = unix_sock_of_file(fds->f[i]);
         if (s && !--s->inflight) {
             list_del(&s->inflight_link);
-            ninflight--;
+            ADD_SHARED(ninflight, -1u);
         }
     }
     mutex_unlock(&gc_lock);
@@ -337,8 +337,8 @@ static void purge(struct unix_sock *u, struct list *out)
         if (!m->fds)
             continue;
         list_del(l);
-        u->rxn--;
-        u->rxbytes -= m->len - m->off;
+        ADD_SHARED(u->rxn, -1u);
+        ADD_SHARED(u->rxbytes, -(uint64_t)(m->len - m->off));
         list_push_back(out, l);
     }
     spin_unlock(&u->lock);

@@ -40,7 +40,7 @@ struct sem_undo {
 };
 static struct ipc_table sems; // its lock guards everything here
 static struct list undo_all = LIST_INIT(undo_all);
-static uint32_t total_sems;
+static uint32_t total_sems, nundos;
 
 static struct sem_set *set_of(struct ipc_obj *o)
 {
@@ -126,6 +126,7 @@ static void undo_free(struct sem_undo *u)
 {
     list_del(&u->set_link);
     list_del(&u->group_link);
+    ADD_SHARED(nundos, -1u);
     mem_free(u);
 }
 
@@ -142,12 +143,13 @@ static struct sem_undo *undo_get(struct sem_set *s, struct thread_group *g)
     u->set = s;
     list_push_back(&s->undos, &u->set_link);
     list_push_back(&undo_all, &u->group_link);
+    ADD_SHARED(nundos, 1);
     return u;
 }
 
 static void sem_group_exit(struct thread_group *g)
 {
-    if (READ_SHARED(undo_all.next) == &undo_all)
+    if (!READ_SHARED(nundos))
         return;
     mutex_lock(&sems.lock);
     list_for_each_safe(l, &undo_all) {

@@ -108,8 +108,8 @@ static void queue_event(struct instance *ins, int wd, uint32_t mask, uint32_t co
     }
     if (!drop) {
         list_push_back(&ins->queue, &e->link);
-        ins->nqueued++;
-        ins->bytes += sizeof(struct inotify_event) + e->len;
+        ADD_SHARED(ins->nqueued, 1);
+        ADD_SHARED(ins->bytes, sizeof(struct inotify_event) + e->len);
     }
     spin_unlock(&ins->lock);
     if (drop)
@@ -393,8 +393,8 @@ static int take(struct instance *ins, size_t n, struct notify_event **out)
         err = -EINVAL;
     } else if (e) {
         list_del(&e->link);
-        ins->nqueued--;
-        ins->bytes -= sizeof(struct inotify_event) + e->len;
+        ADD_SHARED(ins->nqueued, -1u);
+        ADD_SHARED(ins->bytes, -(sizeof(struct inotify_event) + e->len));
         if (e->mask & IN_Q_OVERFLOW)
             ins->overflowed = false;
     }
