@@ -11,18 +11,26 @@ M=$PWD/$BUILD/bench/micro S=$PWD/$BUILD/bench/spawn
 t=$(mktemp -d)
 trap 'rm -rf "$t"' EXIT
 
-bundle() { # a runc/runsc bundle over the host's root, read-only, with a tmpfs /tmp
-    mkdir -p "$t/bundle"
+# A bundle on the host's program directories, read-only, with a tmpfs /tmp: bundle RUNTIME command...
+bundle() {
+    rm -rf "$t/bundle"
+    mkdir -p "$t/bundle/rootfs/bench"
+    cp "$M" "$t/bundle/rootfs/bench/micro"
     (cd "$t/bundle" && "$1" spec)
-    python3 - "$t/bundle/config.json" "$M" "${@:2}" <<'P'
-import json, sys
+    python3 - "$t/bundle/config.json" "${@:2}" <<'P'
+import json, os, sys
 p = sys.argv[1]; c = json.load(open(p))
-c["root"] = {"path": "/", "readonly": True}
+c["root"] = {"path": "rootfs", "readonly": False}
 c["process"]["terminal"] = False
-c["process"]["args"] = sys.argv[3:] or [sys.argv[2]]
+c["process"]["args"] = sys.argv[2:]
 c["mounts"] = [m for m in c["mounts"] if m["type"] != "cgroup"]
 c["mounts"].append({"destination": "/tmp", "type": "tmpfs", "source": "tmpfs"})
+for d in ("/usr", "/etc"):
+    c["mounts"].append({"destination": d, "type": "bind", "source": d, "options": ["rbind", "ro"]})
 json.dump(c, open(p, "w"))
+for d in ("bin", "lib", "lib64", "sbin"):
+    if os.path.islink("/" + d):
+        os.symlink(os.readlink("/" + d), os.path.dirname(p) + "/rootfs/" + d)
 P
 }
 
@@ -33,7 +41,7 @@ if command -v runsc >/dev/null; then
     runsc --rootless --network=none do "$M" "$@" >"$t/runsc" 2>/dev/null && cols+=(runsc)
 fi
 if command -v runc >/dev/null && [ "$(id -u)" = 0 ]; then
-    mkdir -p "$t/b" && bundle runc "$M" "$@" && runc run --bundle "$t/bundle" "nacre-bench-$$" >"$t/runc" 2>"$t/runc.err" && cols+=(runc)
+    bundle runc /bench/micro "$@" && runc run --bundle "$t/bundle" "nacre-bench-$$" >"$t/runc" 2>"$t/runc.err" && cols+=(runc)
 fi
 python3 - "$t" "${cols[@]}" <<'P'
 import sys
@@ -58,16 +66,19 @@ row() { # name N command...
     shift 2
     a=$("$S" "$n" "$@")
     b=$("$S" "$n" "$NACRE" do -- "$@")
-    if [ -d "$t/bundle" ]; then
-        bundle_args=("$@")
-        rm "$t/bundle/config.json"
-        bundle runc "${bundle_args[@]}"
-        i=0
-        c=$("$S" "$n" sh -c "exec runc run --bundle $t/bundle nacre-bench-\$\$") && c=$(ms "$c")
+    if command -v runc >/dev/null && [ "$(id -u)" = 0 ]; then
+        bundle runc "$@"
+        c=$("$S" "$n" sh -c "exec runc run --bundle $t/bundle nacre-bench-\$\$" 2>>"$t/runc.err") && c=$(ms "$c")
     fi
     echo "| $name | $(ms "$a") | $(ms "$b") | $c |"
 }
 row "true, start to exit" 30 /bin/true
+if command -v runc >/dev/null && [ "$(id -u)" = 0 ]; then
+    bundle runc /bin/true
+    d=$("$S" 30 sh -c "exec $NACRE run --bundle $t/bundle nacre-bench-\$\$")
+    e=$("$S" 30 sh -c "exec runc run --bundle $t/bundle nacre-bench-\$\$" 2>>"$t/runc.err")
+    echo "| true, the same OCI bundle | - | $(ms "$d") | $(ms "$e") |"
+fi
 row "python3 -c pass" 15 /usr/bin/python3 -c pass
 row "sh: 200 forks" 5 /bin/sh -c 'i=0; while [ $i -lt 200 ]; do /bin/true; i=$((i+1)); done'
 row "find /usr -xdev" 3 /usr/bin/find /usr -xdev

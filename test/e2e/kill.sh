@@ -3,7 +3,7 @@
 # mount, no state), the command's status says what happened, and nothing hangs.
 NACRE=${NACRE:?}
 PLATFORM=${PLATFORM:-systrap}
-ROUNDS=${ROUNDS:-8}
+ROUNDS=${ROUNDS:-$([ "${PLATFORM:-systrap}" = systrap ] && echo 34 || echo 6)} # for each kind of victim
 status=0
 state=$(mktemp -d /tmp/nacre-kill.XXXXXX)
 trap '[ $BASHPID = $$ ] && rm -rf "$state"' EXIT
