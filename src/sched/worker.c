@@ -133,10 +133,11 @@ static struct fiber *steal(struct worker *w)
     return nullptr;
 }
 
-static bool work_visible(const struct worker *w)
+// Work for w, which has `own` fibers on its queue for itself.
+static bool work_visible(const struct worker *w, uint32_t own)
 {
     for (int i = 0; i < nworkers; i++)
-        if (&workers[i] == w ? __atomic_load_n(&w->runq_len, __ATOMIC_RELAXED) != 0
+        if (&workers[i] == w ? __atomic_load_n(&w->runq_len, __ATOMIC_RELAXED) > own
                              : stealable(&workers[i]))
             return true;
     return false;
@@ -279,7 +280,7 @@ static struct fiber *worker_sleep(struct worker *w)
     __atomic_add_fetch(&sleeping, 1, __ATOMIC_SEQ_CST);
     struct fiber *f = user_doze(w);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    bool stay = f || work_visible(w) || __atomic_load_n(&stopping, __ATOMIC_RELAXED);
+    bool stay = f || work_visible(w, 0) || __atomic_load_n(&stopping, __ATOMIC_RELAXED);
     if (!stay) {
         events_serve(w, cover_take(w));
         cover_drop(w);
@@ -302,7 +303,7 @@ static void worker_serve(struct worker *w)
         worker_push(f);
     if (!__atomic_load_n(&sleeping, __ATOMIC_RELAXED)) // else a sleeper gets them
         events_serve(w, 0);
-    if (work_visible(w))
+    if (work_visible(w, 1)) // one is run next
         worker_kick();
 }
 

@@ -152,7 +152,8 @@ static bool wait_stub(struct st_context *c)
         __atomic_store_n(&c->fiber, self, __ATOMIC_SEQ_CST);
     while (!ready(&c->uw))
         fiber_park_user(&c->uw);
-    __atomic_store_n(&c->waiting, ST_IDLE, __ATOMIC_SEQ_CST);
+    // An interrupt that does not see this at once comes late: st_run expects such.
+    __atomic_store_n(&c->waiting, ST_IDLE, __ATOMIC_RELEASE);
     if (!st_dead(as))
         return true;
     uint32_t v = __atomic_load_n(&c->slot->state, __ATOMIC_ACQUIRE);
@@ -337,6 +338,13 @@ static bool event_take(struct st_context *c, struct user_regs *r, struct pevent 
     }
 }
 
+// One look when nothing is there, which is nearly always: what comes later stays for the next time.
+static bool intr_take(struct st_context *c)
+{
+    return __atomic_load_n(&c->intr, __ATOMIC_SEQ_CST) &&
+           __atomic_exchange_n(&c->intr, 0, __ATOMIC_SEQ_CST);
+}
+
 void st_run(struct pcontext *pc, struct user_regs *r, struct pevent *ev)
 {
     struct st_context *c = st_ctx(pc);
@@ -344,7 +352,7 @@ void st_run(struct pcontext *pc, struct user_regs *r, struct pevent *ev)
     *ev = (struct pevent){.kind = PEV_DEAD};
     while (!st_prove(as) && !st_dead(as)) {
         wait_begin(c, ST_USER);
-        if (__atomic_exchange_n(&c->intr, 0, __ATOMIC_SEQ_CST)) {
+        if (intr_take(c)) { // after the store of `waiting`: st_interrupt has the other order
             __atomic_store_n(&c->waiting, ST_IDLE, __ATOMIC_SEQ_CST);
             *ev = (struct pevent){.kind = PEV_INTERRUPT};
             return;
@@ -358,7 +366,7 @@ void st_run(struct pcontext *pc, struct user_regs *r, struct pevent *ev)
             return;
         }
         // An interrupt may come late, after what it was meant for: then there is nothing to tell.
-        if (__atomic_exchange_n(&c->intr, 0, __ATOMIC_SEQ_CST) || ev->kind != PEV_INTERRUPT)
+        if (intr_take(c) || ev->kind != PEV_INTERRUPT)
             return;
     }
 }
