@@ -54,6 +54,7 @@ static void run(void (*fn)(void *), void *arg)
     spawn(fn, arg);
     sched_run();
     assert_int_equal(alive, 0);
+    fdtab_put(task.files, task.files);
     cred_put(task.cred);
 }
 
