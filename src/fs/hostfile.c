@@ -191,8 +191,8 @@ static long write_chunk(struct hostfile *h, struct file *f, struct uio *u, int64
                         size_t n)
 {
     struct uio before = *u;
-    long got = uio_copy_from(u, buf, n);
-    if (got <= 0)
+    long got = n ? uio_copy_from(u, buf, n) : 0;
+    if (n && got <= 0)
         return -EFAULT;
     if (h->is_reg && (READ_SHARED(f->flags) & O_APPEND) && !h->append)
         host_call(__NR_lseek, h->fd, 0, SEEK_END);

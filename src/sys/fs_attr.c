@@ -72,8 +72,6 @@ static int stat_at(struct task *t, int dirfd, uaddr_t name, uint32_t flags, stru
 long sys_newfstatat(struct task *t, int dirfd, uaddr_t name, uaddr_t out, uint32_t flags)
 {
     struct kstat k;
-    if (flags & AT_STATX_SYNC_TYPE)
-        return -EINVAL;
     int err = stat_at(t, dirfd, name, flags, &k);
     return err ? err : put_stat(t, out, &k);
 }

@@ -520,4 +520,18 @@ GT(stat_errors)
     GT_OK(fstatat(77, gtfs_path, &st, 0)); // absolute: dirfd is not looked at
     GT_ERR(stat(".", bad_address), EFAULT);
 }
+GT(empty_write_anywhere)
+{
+    // No byte, no fault: runtimes write empty buffers whose address is null, on descriptors that
+    // came from outside as well as on their own.
+    int p[2];
+    struct iovec v = {bad_address, 0};
+    GT_OK(pipe(p));
+    int fds[] = {1, 2, p[1], GT_OK(open("ewa", O_CREAT | O_RDWR, 0600)), GT_OK(open("/dev/null", O_RDWR))};
+    for (int i = 0; i < 5; i++) {
+        GT_EQ(write(fds[i], bad_address, 0), 0);
+        GT_EQ(writev(fds[i], &v, 1), 0);
+        v.iov_base = NULL;
+    }
+}
 GT_MAIN

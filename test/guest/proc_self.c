@@ -758,4 +758,26 @@ GT(reads_at_offsets)
     GT_TRUE(open("/proc/self/limits", O_WRONLY) < 0 || geteuid() == 0);
 }
 
+GT(own_descriptors_after_setuid)
+{
+    // A daemon that has given up root still opens /dev/stdout, though it is no longer dumpable.
+    if (geteuid() != 0)
+        return;
+    int fd = GT_OK(open("/dev/null", O_RDWR));
+    char name[64], info[64], text[64];
+    snprintf(name, sizeof(name), "/proc/self/fd/%d", fd);
+    snprintf(info, sizeof(info), "/proc/self/fdinfo/%d", fd);
+    GT_OK(setresgid(54321, 54321, 54321));
+    GT_OK(setresuid(54321, 54321, 54321));
+    GT_EQ(prctl(PR_GET_DUMPABLE), 0);
+    GT_OK(open(name, O_RDWR));
+    GT_OK(readlink(name, text, sizeof(text)));
+    GT_OK(open("/proc/self/fd", O_RDONLY | O_DIRECTORY));
+    GT_OK(open("/proc/thread-self/fd", O_RDONLY | O_DIRECTORY));
+    GT_OK(open(info, O_RDONLY));
+    GT_ERR(open("/proc/self/environ", O_RDONLY), EACCES);
+    snprintf(name, sizeof(name), "/proc/%d/fd", getppid()); // somebody else's stay shut
+    GT_ERR(open(name, O_RDONLY | O_DIRECTORY), EACCES);
+}
+
 GT_MAIN
