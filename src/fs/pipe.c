@@ -17,7 +17,6 @@
 #include <sys/stat.h>
 
 SLAB_DEFINE(pipe_slab, struct pipe);
-SLAB_DEFINE(page_slab, struct pipe_page);
 struct pipe_inode {
     struct inode inode;
 };
@@ -40,27 +39,44 @@ static bool cred_is_privileged(const struct cred *c)
     return cred_capable(c, CAP_SYS_RESOURCE) || cred_capable(c, CAP_SYS_ADMIN);
 }
 
-struct pipe_page *pipe_page_get(struct pipe *p)
+struct pipe_pages *pipe_pages_get(struct pipe *p, uint32_t n)
 {
-    for (size_t i = 0; i < ARRAY_LEN(p->spare); i++) {
-        struct pipe_page *pg = p->spare[i];
-        if (pg) {
-            p->spare[i] = nullptr;
-            return pg;
-        }
-    }
-    return slab_alloc(&page_slab);
+    struct pipe_pages **spare = n == 1 ? &p->spare : n == PIPE_RUN ? &p->spare_run : nullptr;
+    struct pipe_pages *pg = spare ? *spare : nullptr;
+    if (pg)
+        *spare = nullptr;
+    else
+        pg = mem_realloc(nullptr, sizeof(*pg) + n * PAGE_SIZE); // not zeroed: filled before it is read
+    if (!pg)
+        return nullptr;
+    ref_init(&pg->ref);
+    pg->n = n;
+    return pg;
 }
 
-void pipe_page_put(struct pipe *p, struct pipe_page *pg)
+void pipe_pages_put(struct pipe *p, struct pipe_pages *pg)
 {
-    for (size_t i = 0; i < ARRAY_LEN(p->spare); i++) {
-        if (!p->spare[i]) {
-            p->spare[i] = pg;
-            return;
-        }
+    if (!ref_put(&pg->ref))
+        return;
+    struct pipe_pages **spare = pg->n == 1 ? &p->spare : pg->n == PIPE_RUN ? &p->spare_run : nullptr;
+    if (spare && !*spare)
+        *spare = pg;
+    else
+        mem_free(pg);
+}
+
+void pipe_append_pages(struct pipe *p, struct pipe_pages *pg, size_t bytes, bool packet, bool merge)
+{
+    uint32_t n = (uint32_t)((bytes + PAGE_SIZE - 1) / PAGE_SIZE);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t off = i * (uint32_t)PAGE_SIZE;
+        if (i)
+            ref_get(&pg->ref);
+        *pipe_slot(p, p->head++) = (struct pipe_buf){
+            .pages = pg, .off = off, .len = (uint32_t)MIN(PAGE_SIZE, bytes - off),
+            .end = off + (uint32_t)PAGE_SIZE, .packet = packet, .merge = merge};
     }
-    slab_free(&page_slab, pg);
+    waitq_wake(&p->rd, POLLIN | POLLRDNORM);
 }
 
 static struct pipe *pipe_new(const struct cred *c)
@@ -94,11 +110,9 @@ static void pipe_put(struct pipe *p)
     if (!ref_put(&p->ref))
         return;
     for (uint32_t i = p->tail; i != p->head; i++)
-        slab_free(&page_slab, pipe_slot(p, i)->page);
-    for (size_t i = 0; i < ARRAY_LEN(p->spare); i++) {
-        if (p->spare[i])
-            slab_free(&page_slab, p->spare[i]);
-    }
+        pipe_pages_put(p, pipe_slot(p, i)->pages);
+    mem_free(p->spare);
+    mem_free(p->spare_run);
     __atomic_fetch_sub(user_account(p->uid), p->nslots, __ATOMIC_RELAXED);
     mem_free(p->bufs);
     slab_free(&pipe_slab, p);
@@ -172,7 +186,7 @@ void pipe_put_back(struct pipe *p, const struct pipe_buf *b)
         *pipe_slot(p, --p->tail) = *b;
         return;
     }
-    pipe_page_put(p, b->page);
+    pipe_pages_put(p, b->pages);
     waitq_wake(&p->wr, POLLOUT | POLLWRNORM);
 }
 
@@ -185,9 +199,38 @@ void pipe_append(struct pipe *p, const struct pipe_buf *b)
 // --- reading -----------------------------------------------------------------------------------
 static void slot_release(struct pipe *p, struct pipe_buf *b)
 {
-    pipe_page_put(p, b->page);
+    pipe_pages_put(p, b->pages);
     *b = (struct pipe_buf){};
     p->tail++;
+}
+
+// Bytes that lie in a row from the first slot on, at most `max`.
+static size_t run_length(struct pipe *p, size_t max)
+{
+    struct pipe_buf *b = pipe_slot(p, p->tail);
+    size_t n = b->len;
+    for (uint32_t i = p->tail + 1; i != p->head && n < max && !b->packet; i++) {
+        struct pipe_buf *next = pipe_slot(p, i);
+        if (next->pages != b->pages || next->off != b->off + b->len)
+            break;
+        n += next->len;
+        b = next;
+    }
+    return MIN(n, max);
+}
+
+// Takes n bytes, that have been copied, off the front.
+static void consume(struct pipe *p, size_t n)
+{
+    while (n) {
+        struct pipe_buf *b = pipe_slot(p, p->tail);
+        size_t k = MIN(n, (size_t)b->len);
+        b->off += (uint32_t)k;
+        b->len -= (uint32_t)k;
+        n -= k;
+        if (!b->len)
+            slot_release(p, b);
+    }
 }
 
 // Moves what is there. *done: the reader must not go on (packet boundary or fault).
@@ -196,23 +239,15 @@ static long pipe_drain_locked(struct pipe *p, struct uio *u, bool *done)
     long total = 0;
     while (u->resid && !pipe_empty(p) && !*done) {
         struct pipe_buf *b = pipe_slot(p, p->tail);
-        size_t n = MIN((size_t)b->len, u->resid);
-        long got = uio_copy_to(u, b->page->data + b->off, n);
+        size_t n = run_length(p, u->resid);
+        long got = uio_copy_to(u, b->pages->data + b->off, n);
         if (got <= 0) {
             *done = true;
             return total ? total : -EFAULT;
         }
         total += got;
-        b->off += (uint32_t)got;
-        b->len -= (uint32_t)got;
-        if ((size_t)got < n)
-            *done = true;
-        if (b->packet) {
-            *done = true;
-            b->len = 0; // the rest of a packet is discarded
-        }
-        if (!b->len)
-            slot_release(p, b);
+        *done = (size_t)got < n || b->packet;
+        consume(p, b->packet ? b->len : (size_t)got); // the rest of a packet is discarded
     }
     return total;
 }
@@ -261,9 +296,9 @@ static long pipe_merge_locked(struct pipe *p, struct uio *u)
     if (!odd || pipe_empty(p))
         return 0;
     struct pipe_buf *b = pipe_slot(p, p->head - 1);
-    if (!b->merge || b->off + b->len + odd > PAGE_SIZE)
+    if (!b->merge || b->off + b->len + odd > b->end)
         return 0;
-    long got = uio_copy_from(u, b->page->data + b->off + b->len, odd);
+    long got = uio_copy_from(u, b->pages->data + b->off + b->len, odd);
     if (got <= 0)
         return -EFAULT;
     b->len += (uint32_t)got;
@@ -275,21 +310,21 @@ static long pipe_fill_locked(struct pipe *p, struct uio *u, bool packet, bool *f
 {
     long total = 0;
     while (u->resid && !pipe_full(p)) {
-        struct pipe_page *pg = pipe_page_get(p);
+        size_t want = (u->resid + PAGE_SIZE - 1) / PAGE_SIZE;
+        uint32_t slots = packet ? 1 : (uint32_t)MIN(want, (size_t)MIN(pipe_room(p), PIPE_RUN));
+        struct pipe_pages *pg = pipe_pages_get(p, slots);
         if (!pg) {
             *fault = true;
             return total ? total : -ENOMEM;
         }
-        size_t n = MIN(PAGE_SIZE, u->resid);
+        size_t n = MIN(slots * PAGE_SIZE, u->resid);
         long got = uio_copy_from(u, pg->data, n);
         if (got <= 0 || (packet && (size_t)got < n)) {
-            pipe_page_put(p, pg);
+            pipe_pages_put(p, pg);
             *fault = true;
             return total ? total : -EFAULT;
         }
-        *pipe_slot(p, p->head) = (struct pipe_buf){
-            .page = pg, .len = (uint32_t)got, .packet = packet, .merge = !packet};
-        p->head++;
+        pipe_append_pages(p, pg, (size_t)got, packet, !packet);
         total += got;
         if ((size_t)got < n) {
             *fault = true;
@@ -317,10 +352,8 @@ static long pipe_write_locked(struct pipe *p, struct uio *u, bool nonblock, bool
             return total ? total : -EPIPE;
         if (!pipe_full(p)) {
             long n = pipe_fill_locked(p, u, packet, &fault);
-            if (n > 0) {
+            if (n > 0)
                 total += n;
-                waitq_wake(&p->rd, POLLIN | POLLRDNORM);
-            }
             if (fault)
                 return total ? total : n;
             continue;

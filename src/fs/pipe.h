@@ -9,12 +9,19 @@ constexpr size_t PIPE_DEFAULT_SLOTS = 16;
 constexpr size_t PIPE_MAX_SLOTS = 1u << 19;        // 2 GiB, before the sysctl
 constexpr size_t PIPE_ATOMIC = 4096;               // PIPE_BUF
 
-struct pipe_page {
-    uint8_t data[4096];
+constexpr uint32_t PIPE_RUN = 16; // pages of one run, see struct pipe_pages
+
+// The bytes behind slots: one page, or for large writes several in a row, so that one copy of guest
+// memory fills (or empties) several slots. Each slot holds a reference.
+struct pipe_pages {
+    struct ref ref;
+    uint32_t n;
+    uint8_t data[];         // n pages
 };
-struct pipe_buf {
-    struct pipe_page *page; // owned
-    uint32_t off, len;
+struct pipe_buf {           // one slot: at most a page
+    struct pipe_pages *pages; // ref
+    uint32_t off, len;      // into pages->data
+    uint32_t end;           // where the slot's page ends
     bool packet;            // O_DIRECT: one read takes all of it
     bool merge;             // a later small write may be appended
 };
@@ -30,7 +37,7 @@ struct pipe {
     uint32_t r_counter, w_counter;     // [lock] opens so far
     uint32_t uid;           // [C] charged
     uint32_t held;          // [lock] slots that splice has taken out and may put back
-    struct pipe_page *spare[2];        // [lock] owned
+    struct pipe_pages *spare, *spare_run; // [lock] owned: a single page, a full run
 };
 
 extern const struct file_ops pipe_fops;
@@ -55,8 +62,15 @@ static inline struct pipe_buf *pipe_slot(struct pipe *p, uint32_t i)
 {
     return &p->bufs[i & (p->nslots - 1)];
 }
-struct pipe_page *pipe_page_get(struct pipe *p); // [lock] null: no memory
-void pipe_page_put(struct pipe *p, struct pipe_page *pg);
+static inline uint32_t pipe_room(const struct pipe *p)
+{
+    uint32_t used = p->head - p->tail + p->held;
+    return used < p->nslots ? p->nslots - used : 0;
+}
+struct pipe_pages *pipe_pages_get(struct pipe *p, uint32_t n); // [lock] one reference; null: no memory
+void pipe_pages_put(struct pipe *p, struct pipe_pages *pg);    // [lock]
+// [lock] Enters the first `bytes` of pg as slots, and takes over the reference. There is room.
+void pipe_append_pages(struct pipe *p, struct pipe_pages *pg, size_t bytes, bool packet, bool merge);
 // [lock] Sleeps with the lock dropped; -ERESTARTSYS when interrupted.
 int pipe_sleep(struct pipe *p, struct waitq *q);
 void pipe_sigpipe(void); // SIGPIPE to the calling task

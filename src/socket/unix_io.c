@@ -7,15 +7,16 @@
 #include "socket/unix.h"
 #include <string.h>
 
-constexpr size_t CHUNK_MAX = 65536 - sizeof(struct unix_msg);
+constexpr size_t CHUNK_MAX = 65536;
 constexpr uint32_t MSG_OVERHEAD = 512; // Linux charges its buffer heads too; see truesize
 
 // --- messages ----------------------------------------------------------------------------------
 static struct unix_msg *msg_new(struct unix_sock *from, size_t n)
 {
-    struct unix_msg *m = mem_alloc(sizeof(*m) + n);
+    struct unix_msg *m = mem_realloc(nullptr, sizeof(*m) + n); // the data is filled before it is read
     if (!m)
         return nullptr;
+    *m = (struct unix_msg){};
     list_init(&m->link);
     m->from = unix_get(from);
     m->cap = (uint32_t)n;

@@ -15,7 +15,7 @@ constexpr uint32_t SPLICE_FLAGS = SPLICE_F_MOVE | SPLICE_F_NONBLOCK | SPLICE_F_M
 static long write_slot(struct file *out, const struct pipe_buf *b, size_t n, int64_t *pos)
 {
     struct uiovec v;
-    struct uio u = uio_kernel(&v, b->page->data + b->off, n);
+    struct uio u = uio_kernel(&v, b->pages->data + b->off, n);
     return file_write(out, &u, pos);
 }
 
@@ -49,27 +49,26 @@ static long pipe_to_file(struct pipe *p, struct file *out, int64_t *pos, size_t 
 }
 
 // --- file to pipe ------------------------------------------------------------------------------
-// One slot: reads up to n bytes (at most a page) and appends them.
-static long read_slot(struct file *in, int64_t *pos, struct pipe *p, size_t n)
+// Reads up to n bytes into free slots of the pipe.
+static long read_slots(struct file *in, int64_t *pos, struct pipe *p, size_t n)
 {
     struct uiovec v;
     mutex_lock(&p->lock);
-    struct pipe_buf b = {.page = pipe_page_get(p)};
-    p->held++; // the slot is ours while we read
+    uint32_t slots = (uint32_t)MIN((n + PAGE_SIZE - 1) / PAGE_SIZE, (size_t)MIN(pipe_room(p), PIPE_RUN));
+    struct pipe_pages *pg = slots ? pipe_pages_get(p, slots) : nullptr;
+    if (pg)
+        p->held += slots; // they are ours while we read
     mutex_unlock(&p->lock);
-    long got = -ENOMEM;
-    if (b.page) {
-        struct uio u = uio_kernel(&v, b.page->data, MIN(n, PAGE_SIZE));
-        got = file_read(in, &u, pos);
-    }
+    if (!pg)
+        return slots ? -ENOMEM : 0;
+    struct uio u = uio_kernel(&v, pg->data, MIN(n, slots * PAGE_SIZE));
+    long got = file_read(in, &u, pos);
     mutex_lock(&p->lock);
-    p->held--;
-    if (got > 0) {
-        b.len = (uint32_t)got;
-        pipe_append(p, &b);
-    } else if (b.page) {
-        pipe_page_put(p, b.page);
-    }
+    p->held -= slots;
+    if (got > 0)
+        pipe_append_pages(p, pg, (size_t)got, false, false);
+    else
+        pipe_pages_put(p, pg);
     mutex_unlock(&p->lock);
     return got;
 }
@@ -89,13 +88,13 @@ static long file_to_pipe(struct file *in, int64_t *pos, struct pipe *p, size_t l
         // A stream may have no more now, and must not be waited for again.
         if (total && in->ops->stream && !(file_poll(in, nullptr) & POLLIN))
             break;
-        long got = read_slot(in, pos, p, len);
+        long got = read_slots(in, pos, p, len);
         if (got <= 0)
             return total ? total : got;
         total += got;
         len -= (size_t)got;
-        if ((size_t)got < PAGE_SIZE)
-            break;
+        if ((size_t)got % PAGE_SIZE)
+            break; // a short read
     }
     return total;
 }
@@ -115,11 +114,11 @@ static void unlock_pipes(struct pipe *a, struct pipe *b) NO_LOCK_ANALYSIS
 // The first `n` bytes of a slot in a page of their own.
 static int copy_slot(struct pipe *to, const struct pipe_buf *b, size_t n, struct pipe_buf *out)
 {
-    struct pipe_page *pg = pipe_page_get(to);
+    struct pipe_pages *pg = pipe_pages_get(to, 1);
     if (!pg)
         return -ENOMEM;
-    memcpy(pg->data, b->page->data + b->off, n);
-    *out = (struct pipe_buf){.page = pg, .len = (uint32_t)n, .packet = b->packet};
+    memcpy(pg->data, b->pages->data + b->off, n);
+    *out = (struct pipe_buf){.pages = pg, .len = (uint32_t)n, .end = PAGE_SIZE, .packet = b->packet};
     return 0;
 }
 
