@@ -51,9 +51,21 @@ struct hostfile {
     struct hostpoll hp;
     struct waitq wq;
     uint32_t ready;          // [A] EPOLL* seen and not used up
+    void *spare;             // [A] owned: a bounce buffer for the next large transfer
     struct mutex rlock, wlock; // RANK_PIPE: one reader and one writer in the host at a time
 };
 SLAB_DEFINE(hostfile_slab, struct hostfile);
+
+// A bounce buffer of BOUNCE_MAX bytes; null: no memory.
+static void *bounce_get(struct hostfile *h)
+{
+    void *b = READ_SHARED(h->spare) ? __atomic_exchange_n(&h->spare, nullptr, __ATOMIC_ACQ_REL) : nullptr;
+    return b ? b : mem_alloc(BOUNCE_MAX);
+}
+static void bounce_put(struct hostfile *h, void *b)
+{
+    mem_free(__atomic_exchange_n(&h->spare, b, __ATOMIC_ACQ_REL));
+}
 
 static void hostfile_event(struct hostpoll *hp, uint32_t events)
 {
@@ -170,7 +182,7 @@ static long hostfile_read(struct file *f, struct uio *u, int64_t *pos)
             return err;
     }
     if (n > sizeof(small)) {
-        buf = mem_alloc(n);
+        buf = bounce_get(h);
         if (!buf)
             return -ENOMEM;
     }
@@ -183,7 +195,7 @@ static long hostfile_read(struct file *f, struct uio *u, int64_t *pos)
         r = got < 0 ? got : got == 0 ? -EFAULT : got;
     }
     if (buf != small)
-        mem_free(buf);
+        bounce_put(h, buf);
     return r;
 }
 
@@ -223,7 +235,7 @@ static long hostfile_write(struct file *f, struct uio *u, int64_t *pos)
     }
     size_t cap = MIN(u->resid, BOUNCE_MAX);
     if (cap > sizeof(small)) {
-        buf = mem_alloc(cap);
+        buf = bounce_get(h);
         if (!buf)
             return -ENOMEM;
     }
@@ -240,7 +252,7 @@ static long hostfile_write(struct file *f, struct uio *u, int64_t *pos)
             break;
     } while (u->resid);
     if (buf != small)
-        mem_free(buf);
+        bounce_put(h, buf);
     if (total == -EPIPE)
         pipe_sigpipe();
     return total;
@@ -468,6 +480,7 @@ static void hostfile_inode_release(struct inode *i)
         hostpoll_del(&h->hp);
     if (h->fd >= 0)
         host_call(__NR_close, h->fd);
+    mem_free(h->spare);
     slab_free(&hostfile_slab, h);
 }
 static const struct inode_ops hostfile_iops = {

@@ -42,6 +42,7 @@ void unix_put(struct unix_sock *u)
     list_del(&u->all_link);
     spin_unlock(&table_lock);
     addr_put(u->addr);
+    mem_free(u->spare);
     if (u->cred_pid)
         kpid_put(u->cred_pid);
     if (u->cred)

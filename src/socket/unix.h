@@ -52,6 +52,7 @@ struct unix_sock {
     struct list rxq;               // [l] struct unix_msg
     uint32_t rxn;                  // [l, A] messages
     uint64_t rxbytes;              // [l, A] unread data
+    struct unix_msg *spare;        // [A] owned: memory of a large message, for the next one
     uint32_t wmem;                 // [A] charge of our messages that nobody has read
     struct waitq peer_wait;        // senders and connectors waiting for room in rxq / accq
     struct waiter relay;           // [l] hooked to peer->peer_wait: wakes our pollers

@@ -8,18 +8,30 @@
 #include <string.h>
 
 constexpr size_t CHUNK_MAX = 65536;
+constexpr size_t LARGE = 16384;
 constexpr uint32_t MSG_OVERHEAD = 512; // Linux charges its buffer heads too; see truesize
 
 // --- messages ----------------------------------------------------------------------------------
 static struct unix_msg *msg_new(struct unix_sock *from, size_t n)
 {
-    struct unix_msg *m = mem_realloc(nullptr, sizeof(*m) + n); // the data is filled before it is read
+    // A sender of large messages gets the same memory again and again: the allocator would give it
+    // back to the host each time. It is not zeroed: the data is filled before it is read.
+    size_t cap = n > LARGE ? CHUNK_MAX : n;
+    struct unix_msg *m = cap == CHUNK_MAX && READ_SHARED(from->spare)
+                             ? __atomic_exchange_n(&from->spare, nullptr, __ATOMIC_ACQ_REL)
+                             : nullptr;
+    if (n > cap)
+        cap = n;
+    if (!m || n > CHUNK_MAX) {
+        mem_free(m);
+        m = mem_realloc(nullptr, sizeof(*m) + cap);
+    }
     if (!m)
         return nullptr;
     *m = (struct unix_msg){};
     list_init(&m->link);
     m->from = unix_get(from);
-    m->cap = (uint32_t)n;
+    m->cap = (uint32_t)cap;
     m->charge = (uint32_t)n + MSG_OVERHEAD;
     __atomic_fetch_add(&from->wmem, m->charge, __ATOMIC_RELAXED);
     return m;
@@ -35,8 +47,10 @@ void unix_msg_free(struct unix_msg *m)
     __atomic_fetch_sub(&from->wmem, m->charge, __ATOMIC_RELEASE);
     if (unix_writable(from) && waitq_active(&from->sk.wq))
         waitq_wake(&from->sk.wq, POLLOUT | POLLWRNORM | POLLWRBAND);
-    unix_put(from);
+    if (m->cap == CHUNK_MAX)
+        m = __atomic_exchange_n(&from->spare, m, __ATOMIC_ACQ_REL);
     mem_free(m);
+    unix_put(from);
 }
 
 void unix_msgs_free(struct list *msgs)
