@@ -89,6 +89,8 @@ static long socket_read(struct file *f, struct uio *u, int64_t *pos)
 {
     struct socket *s = f->data;
     struct sockmsg m = {.flags = READ_SHARED(f->flags) & O_NONBLOCK ? MSG_DONTWAIT : 0};
+    if (!u->resid)
+        return 0; // read(2) of nothing takes no datagram and waits for none; recv(2) does both
     return s->ops->recv(s, task_current(), &m, u);
 }
 

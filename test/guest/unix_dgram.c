@@ -172,4 +172,23 @@ GT(many_messages)
     GT_ERR(recvmmsg(s[1], m, 4, MSG_DONTWAIT, 0), EAGAIN);
 }
 
+GT(empty_read_takes_nothing)
+{
+    int types[] = {SOCK_DGRAM, SOCK_SEQPACKET};
+    for (int i = 0; i < 2; i++) {
+        int s[2];
+        char b[8];
+        struct iovec v = {b, 0};
+        GT_OK(socketpair(AF_UNIX, types[i], 0, s));
+        GT_EQ(read(s[1], b, 0), 0); // does not wait either
+        GT_EQ(send(s[0], "ab", 2, 0), 2);
+        GT_EQ(read(s[1], b, 0), 0);
+        GT_EQ(readv(s[1], &v, 1), 0);
+        GT_EQ(recv(s[1], b, sizeof(b), 0), 2);
+        GT_EQ(send(s[0], "ab", 2, 0), 2);
+        GT_EQ(recv(s[1], b, 0, 0), 0); // recv does take it
+        GT_ERR(recv(s[1], b, 0, MSG_DONTWAIT), EAGAIN);
+    }
+}
+
 GT_MAIN
