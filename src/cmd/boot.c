@@ -7,6 +7,7 @@
 #include "base/htab.h"
 #include "base/slab.h"
 #include "cmd/boot_fs.h"
+#include "cmd/boot_task.h"
 #include "cmd/hostcalls.h"
 #include "fs/hostfile.h"
 #include "fs/proc/proc.h"
@@ -29,9 +30,7 @@
 
 static struct {
     struct boot_config *cfg;
-    struct hostpoll control;
-    struct thread_group *init; // ref: the container's first process
-    struct boot_fs fs;
+    struct boot_fs fs; // stays: exec needs the root and the mounts
     bool exited;
 } the;
 
@@ -47,170 +46,7 @@ static void on_container_exit(struct task *init, int wait_status)
         host_call(__NR_exit_group, 0);
 }
 
-// --- messages of the supervisor -----------------------------------------------------------------
-static void forward_signal(void *arg)
-{
-    int sig = (int)(intptr_t)arg;
-    bool terminal = sig == SIGINT || sig == SIGQUIT || sig == SIGTSTP || sig == SIGWINCH;
-    siginfo_t si;
-    if (!(terminal && hostfile_signal_foreground(sig)) && sig != SIGWINCH && the.init) {
-        siginfo_kernel(&si, sig);
-        si.si_code = SI_USER;
-        signal_send_group(the.init, &si);
-    }
-    fiber_exit(nullptr, nullptr);
-}
-static void on_control(struct hostpoll *hp, uint32_t events)
-{
-    struct ctl_msg m;
-    for (;;) {
-        int n = 0;
-        long r = fd_recv(hp->fd, &m, sizeof(m), nullptr, &n, MSG_DONTWAIT);
-        if (r == -EAGAIN || r == -EINTR)
-            return;
-        if (r != sizeof(m)) { // the supervisor is gone: nobody wants this container any more
-            for (;;)
-                host_call(__NR_exit_group, 1);
-        }
-        if ((m.kind != CTL_SIGNAL && m.kind != CTL_WINCH) || m.value < 1 || m.value > NSIG_MAX)
-            continue;
-        struct fiber *f = fiber_new(forward_signal, (void *)(intptr_t)m.value, nullptr);
-        if (f) // sending takes sleeping locks, so it gets a fiber
-            fiber_start(f);
-    }
-}
-
-// --- the first program ----------------------------------------------------------------------------
-static struct cred *process_cred(const struct spec_process *p)
-{
-    struct cred *base = cred_new(), *c = base ? cred_dup(base) : nullptr;
-    if (!c)
-        boot_fail(1, "out of memory");
-    cred_put(base);
-    c->uid = c->euid = c->suid = c->fsuid = p->uid;
-    c->gid = c->egid = c->sgid = c->fsgid = p->gid;
-    c->cap_bounding = p->caps[CAPS_BOUNDING];
-    c->cap_permitted = p->caps[CAPS_PERMITTED];
-    c->cap_inheritable = p->caps[CAPS_INHERITABLE];
-    c->cap_effective = p->caps[CAPS_EFFECTIVE] & c->cap_permitted;
-    c->cap_ambient = p->caps[CAPS_AMBIENT] & c->cap_permitted & c->cap_inheritable;
-    if (p->ngids && !(c->groups = mem_alloc_array(p->ngids, sizeof(*c->groups))))
-        boot_fail(1, "out of memory");
-    for (size_t i = 0; i < p->ngids; i++) { // sorted
-        size_t at = c->ngroups++;
-        for (; at > 0 && c->groups[at - 1] > p->gids[i]; at--)
-            c->groups[at] = c->groups[at - 1];
-        c->groups[at] = p->gids[i];
-    }
-    c->no_new_privs = p->no_new_privs;
-    return c;
-}
-
-static bool same_terminal(int a, int b)
-{
-    struct stat x, y;
-    return host_call(__NR_fstat, a, &x) == 0 && host_call(__NR_fstat, b, &y) == 0 &&
-           S_ISCHR(x.st_mode) && x.st_rdev == y.st_rdev && x.st_dev == y.st_dev &&
-           x.st_ino == y.st_ino &&
-           host_call(__NR_fcntl, a, F_GETFL) == host_call(__NR_fcntl, b, F_GETFL);
-}
-
-static void open_stdio(struct init_args *a, const struct cred *c)
-{
-    for (int i = 0; i < 3; i++) {
-        int fd = BOOT_FD_STDIN + i;
-        if (host_call(__NR_fcntl, fd, F_GETFL) < 0)
-            continue; // closed, as the caller's was
-        for (int k = 0; k < i && !a->stdio[i]; k++)
-            if (a->stdio[k] && same_terminal(BOOT_FD_STDIN + k, fd))
-                a->stdio[i] = file_get(a->stdio[k]);
-        int err = a->stdio[i] ? 0 : hostfile_new(fd, c, &a->stdio[i]);
-        if (err)
-            boot_fail(1, "standard stream %d: %s", i, strerror(-err));
-        if (!a->terminal && tty_of_file(a->stdio[i]))
-            a->terminal = a->stdio[i];
-    }
-    if (a->terminal)
-        tty_set_console(tty_of_file(a->terminal));
-}
-
-static struct rlimit64 *process_rlimits(const struct spec_process *p)
-{
-    static struct rlimit64 lim[RLIM_NLIMITS];
-    constexpr uint64_t stack = 8u << 20, nproc = 1u << 20;
-    for (int i = 0; i < RLIM_NLIMITS; i++)
-        lim[i] = (struct rlimit64){RLIM64_INFINITY, RLIM64_INFINITY};
-    lim[RLIMIT_STACK].rlim_cur = stack;
-    lim[RLIMIT_CORE].rlim_cur = 0;
-    lim[RLIMIT_NOFILE] = (struct rlimit64){1024, 1u << 20};
-    lim[RLIMIT_NPROC] = (struct rlimit64){nproc, nproc};
-    lim[RLIMIT_SIGPENDING] = (struct rlimit64){65536, 65536};
-    lim[RLIMIT_MSGQUEUE] = (struct rlimit64){819200, 819200};
-    lim[RLIMIT_MEMLOCK] = (struct rlimit64){8u << 20, 8u << 20};
-    lim[RLIMIT_NICE] = lim[RLIMIT_RTPRIO] = (struct rlimit64){0, 0};
-    for (size_t i = 0; i < p->nrlimits; i++)
-        if (p->rlimits[i].which < RLIM_NLIMITS)
-            lim[p->rlimits[i].which] = (struct rlimit64){p->rlimits[i].soft, p->rlimits[i].hard};
-    return lim;
-}
-
-// The status a shell gives for a program that does not start.
-[[noreturn]] static void program_failed(const char *name, int err)
-{
-    bool path = strchr(name, '/');
-    if (err == -ENOENT || err == -ENOTDIR)
-        boot_fail(127, "%s: %s", name, path ? strerror(-err) : "not found in PATH");
-    boot_fail(126, "%s: %s", name, strerror(-err));
-}
-
-static const char *const *pointers(const struct strlist *l)
-{
-    const char **v = mem_alloc_array(l->n + 1, sizeof(*v));
-    if (!v)
-        boot_fail(1, "out of memory");
-    for (size_t i = 0; i < l->n; i++)
-        v[i] = l->v[i];
-    return v;
-}
-
-static void start_program(struct boot_config *c, struct boot_fs *b)
-{
-    struct spec *s = c->spec;
-    struct spec_process *p = &s->process;
-    struct cred *cred = process_cred(p);
-    struct init_args a = {
-        .root = b->fs->root,
-        .mntns = b->fs->ns,
-        .cwd = p->cwd,
-        .argv = pointers(&p->args),
-        .envp = pointers(&p->env),
-        .hostname = s->hostname ? s->hostname : "nacre",
-        .domainname = s->domainname ? s->domainname : "(none)",
-        .cred = cred,
-        .rlimits = process_rlimits(p),
-        .umask = p->has_umask ? p->umask : 022,
-        .reap = true,
-        .killable = c->killable,
-        .no_new_privs = p->no_new_privs,
-        .strace = c->strace,
-        .oom_score_adj = p->has_oom_score_adj ? p->oom_score_adj : 0,
-        .pids_max = s->pids_limit && s->pids_limit < 1 << 22 ? (int)s->pids_limit : 4096,
-    };
-    struct task *t;
-    open_stdio(&a, cred);
-    int err = task_create_init(&a, &t);
-    if (err)
-        program_failed(p->args.v[0], err);
-    the.init = group_get(t->group);
-    task_put(t);
-    for (int i = 0; i < 3; i++)
-        if (a.stdio[i])
-            file_put(a.stdio[i]);
-    mem_free((void *)a.argv);
-    mem_free((void *)a.envp);
-    cred_put(cred);
-}
-
+// --- from the first fiber on ----------------------------------------------------------------------
 static void boot_fiber(void *arg)
 {
     struct boot_config *c = arg;
@@ -220,15 +56,10 @@ static void boot_fiber(void *arg)
     if (c->spec->process.user && c->spec->process.uid != 0)
         c->spec->process.caps[CAPS_EFFECTIVE] = c->spec->process.caps[CAPS_PERMITTED] = 0;
     boot_fs_finish(c, &the.fs);
-    start_program(c, &the.fs);
+    boot_start_program(c, &the.fs);
     boot_stage(c, "program started");
     ctl_send(CTL_STARTED, 0, nullptr);
-    int err = hostpoll_add(&the.control, BOOT_FD_CONTROL, EPOLLIN | EPOLLRDHUP, on_control);
-    if (err)
-        boot_fail(1, "control socket: %s", strerror(-err));
-    on_control(&the.control, EPOLLIN);
-    fs_context_put(the.fs.fs);
-    cred_put(the.fs.cred);
+    boot_control_open();
     spec_free(c->spec);
     c->spec = nullptr;
     fiber_exit(nullptr, nullptr);

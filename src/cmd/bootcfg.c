@@ -44,6 +44,7 @@ void wire_boot_config(struct wire *w, struct boot_config *c)
     wire_bool(w, &c->make_mountpoints);
     wire_bool(w, &c->privileged);
     wire_bool(w, &c->killable);
+    wire_bool(w, &c->hold);
     wire_u32(w, &c->gofer_uid);
     wire_u32(w, &c->gofer_gid);
     wire_u64(w, &c->t0);
@@ -93,7 +94,11 @@ struct boot_config *boot_config_read(void)
 
 void ctl_send(enum ctl_kind kind, int value, const char *text)
 {
-    struct ctl_msg m = {.kind = kind, .value = value};
+    ctl_reply(kind, 0, value, text);
+}
+void ctl_reply(enum ctl_kind kind, uint32_t token, int value, const char *text)
+{
+    struct ctl_msg m = {.kind = kind, .value = value, .token = token};
     snprintf(m.text, sizeof(m.text), "%s", text ? text : "");
     if (fd_send(BOOT_FD_CONTROL, &m, sizeof(m), nullptr, 0, MSG_DONTWAIT) < 0)
         return;

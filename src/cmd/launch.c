@@ -171,6 +171,19 @@ static int guest_stdio(int out[3], struct err *e)
     return 0;
 }
 
+// A reader of the container's output sees its end when the container closes it: ours goes.
+static int drop_stdio(int last, struct err *e)
+{
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY);
+    if (null < 0)
+        return err_errno(e, -errno, "/dev/null");
+    for (int i = 0; i <= last; i++)
+        if (dup2(null, i) < 0)
+            return err_errno(e, -errno, "/dev/null");
+    close(null);
+    return 0;
+}
+
 static int prepare(struct launch *l, int stdio[3], struct err *e)
 {
     int ninep[2];
@@ -270,9 +283,14 @@ int launch_run(struct boot_config *cfg, const struct launch_options *o, struct s
         err = allocate_ids(&l, e);
         err = MIN(err, 0);
     }
+    if (!err && o->detached)
+        err = drop_stdio(2, e);
     if (!err)
         err = prepare(&l, stdio, e);
-    struct supervisor s = {.state = state, .debug = o->debug};
+    struct supervisor s = {
+        .state = state, .debug = o->debug, .detached = o->detached, .hold = cfg->hold,
+        .notify = o->detached ? o->notify : -1, .uid = geteuid(),
+    };
     if (!err)
         err = supervise_signals(&s, e); // blocked before the children exist: none is lost
     if (!err)
@@ -294,12 +312,9 @@ int launch_run(struct boot_config *cfg, const struct launch_options *o, struct s
             close(l.gofer.fds[i]);
     }
     close(l.exe);
-    // A reader of the container's output sees its end when the container closes it.
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC | O_NOCTTY);
-    if (null >= 0) {
-        dup2(null, 0);
-        dup2(null, 1);
-        close(null);
+    if (drop_stdio(1, e)) {
+        supervise_abort(&s);
+        return 1;
     }
     return supervise_run(&s, e);
 }

@@ -25,11 +25,30 @@ enum ctl_kind : uint32_t {
     CTL_EXITED,     // Sentry -> supervisor: value is the wait status of the container's init
     CTL_SIGNAL,     // supervisor -> Sentry: value is a signal for the container's init
     CTL_WINCH,      // supervisor -> Sentry: the terminal's size has changed
+
+    // Requests of other commands, over the control socket of the state directory. The supervisor
+    // answers CTL_STATE and CTL_WAIT itself and passes the others on, with a token that names the
+    // asking connection; the Sentry's answers carry the same token.
+    CTL_STATE,      // answer: value is an enum container_status
+    CTL_WAIT,       // answer at the end, CTL_EXITED: value is the exit status
+    CTL_START,      // the program that was loaded by `create`
+    CTL_KILL,       // value is a signal for the container's init
+    CTL_KILL_ALL,   // for all its processes
+    CTL_EXEC,       // value: bits of the standard streams given; descriptors: process, streams
+    CTL_EXEC_SIGNAL, CTL_EXEC_WINCH, // for the process of this connection
+    CTL_PAUSE, CTL_RESUME,
+    CTL_PS,         // descriptor: a memory file for the list
+    CTL_HANGUP,     // supervisor -> Sentry: the connection of this token is gone
+    CTL_REPLY,      // value: 0, or an exit status with the reason in text
 };
 struct ctl_msg {
     uint32_t kind;
     int32_t value;
+    uint32_t token;
     char text[1024]; // NUL-terminated
+};
+enum container_status : int32_t {
+    CONTAINER_CREATING, CONTAINER_CREATED, CONTAINER_RUNNING, CONTAINER_PAUSED, CONTAINER_STOPPED,
 };
 
 struct boot_root { // one root that the Gofer serves; its index is its name
@@ -51,6 +70,7 @@ struct boot_config {
     char *strace_list;
     bool make_mountpoints;   // missing mount points are made in the overlay
     bool privileged;         // started by root: the Gofer works with real ids
+    bool hold;               // `create`: the program waits for `start`
     bool killable;           // `do`: its program is no init, a signal of its own kills it
     uint32_t gofer_uid, gofer_gid; // privileged: what the Gofer runs as
     uint64_t t0;             // CLOCK_MONOTONIC ns at the start of the command
@@ -66,6 +86,8 @@ struct launch_options {
     enum log_format log_format;
     bool debug, strace;
     const char *strace_list; // null: all
+    bool detached;           // nobody reads what we write; state stays at the end
+    int notify;              // detached: the command that waits for CTL_STARTED or CTL_FAILED
 };
 // Runs the container in the foreground until its end. The exit status for the shell, with *e filled
 // in when it is not the program's own. state (may be null) is removed at the end. Afterwards this
@@ -80,6 +102,7 @@ int launch_run(struct boot_config *cfg, const struct launch_options *o, struct s
 // To the supervisor, from a started process. Never blocks for long; errors are ignored (a
 // supervisor that is gone takes us with it).
 void ctl_send(enum ctl_kind kind, int value, const char *text);
+void ctl_reply(enum ctl_kind kind, uint32_t token, int value, const char *text);
 // Reports and ends this process.
 PRINTF_LIKE(2, 3) [[noreturn]] void boot_fail(int exit_status, const char *fmt, ...);
 // `--debug`: time since t0 for a stage of the start.

@@ -33,6 +33,7 @@ int supervise_signals(struct supervisor *s, struct err *e)
     for (size_t i = 0; i < ARRAY_LEN(forwarded); i++)
         sigaddset(&set, forwarded[i]);
     s->sentry.control = s->gofer.control = -1;
+    clients_init(s);
     if ((s->sigfd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
         return err_errno(e, -errno, "signalfd");
     sigaddset(&set, SIGTTOU); // the terminal is put right from the background too
@@ -61,7 +62,7 @@ static int reap(struct supervised *c)
 }
 void supervise_abort(struct supervisor *s)
 {
-    if (s->state)
+    if (s->state && !s->detached)
         state_remove(s->state);
     s->state = nullptr;
     kill_child(&s->sentry);
@@ -98,8 +99,22 @@ struct outcome {
     int status;     // of CTL_FAILED: exit status; of CTL_EXITED: wait status
     char text[1024];
 };
+static void on_started(struct supervisor *s)
+{
+    struct ctl_msg m = {.kind = CTL_STARTED};
+    if (s->status != CONTAINER_CREATING)
+        return;
+    s->status = s->hold ? CONTAINER_CREATED : CONTAINER_RUNNING;
+    if (s->notify < 0)
+        return;
+    if (fd_send(s->notify, &m, sizeof(m), nullptr, 0, MSG_DONTWAIT) < 0)
+        kill_child(&s->sentry); // nobody would ever know of this container
+    host_call(__NR_close, s->notify);
+    s->notify = -1;
+}
+
 // Reads what c has said so far. False at the end of its socket.
-static bool receive(struct supervised *c, struct outcome *o)
+static bool receive(struct supervisor *s, struct supervised *c, struct outcome *o)
 {
     for (;;) {
         struct ctl_msg m;
@@ -116,9 +131,16 @@ static bool receive(struct supervised *c, struct outcome *o)
             o->failed = true;
             o->status = m.value;
             memcpy(o->text, m.text, sizeof(o->text));
-        } else if (m.kind == CTL_EXITED && !o->exited) {
+        } else if (m.kind == CTL_EXITED && !m.token && !o->exited) {
             o->exited = true;
             o->status = m.value;
+        } else if (c == &s->sentry && m.kind == CTL_STARTED) {
+            on_started(s);
+        } else if (c == &s->sentry && m.kind == CTL_STATE && s->status != CONTAINER_CREATING) {
+            if (m.value == CONTAINER_RUNNING || m.value == CONTAINER_PAUSED)
+                s->status = (enum container_status)m.value;
+        } else if (c == &s->sentry && (m.kind == CTL_REPLY || m.kind == CTL_EXITED)) {
+            client_answer(s, &m);
         }
     }
 }
@@ -158,6 +180,19 @@ static int conclude(const struct outcome *sentry, const struct outcome *gofer, i
     return status ? status : 1;
 }
 
+// p[5]: the control socket; p[6]: who waits for the start; then the connections.
+constexpr int POLL_CLIENTS = 7;
+static void serve_requests(struct supervisor *s, const struct pollfd *p)
+{
+    for (int i = 0; i < SUPERVISOR_CLIENTS; i++)
+        if (p[POLL_CLIENTS + i].revents && s->clients[i].fd == p[POLL_CLIENTS + i].fd)
+            client_serve(s, &s->clients[i]);
+    if (p[5].revents)
+        client_accept(s);
+    if (p[6].revents && s->notify >= 0 && s->status == CONTAINER_CREATING)
+        kill_child(&s->sentry); // the one who wanted it was killed
+}
+
 int supervise_run(struct supervisor *s, struct err *e)
 {
     struct outcome sentry = {}, gofer = {};
@@ -165,28 +200,32 @@ int supervise_run(struct supervisor *s, struct err *e)
         supervise_abort(s);
         return 1;
     }
-    struct pollfd p[5] = {
+    struct pollfd p[POLL_CLIENTS + SUPERVISOR_CLIENTS] = {
         {.fd = s->sentry.pidfd, .events = POLLIN},
         {.fd = s->sentry.control, .events = POLLIN},
         {.fd = s->gofer.control, .events = POLLIN},
         {.fd = s->sigfd, .events = POLLIN},
         {.fd = s->gofer.pidfd, .events = POLLIN},
+        {.fd = s->state ? s->state->listener : -1, .events = POLLIN},
     };
     for (;;) {
+        p[6] = (struct pollfd){.fd = s->notify};
+        for (int i = 0; i < SUPERVISOR_CLIENTS; i++)
+            p[POLL_CLIENTS + i] = (struct pollfd){.fd = s->clients[i].fd, .events = POLLIN};
         long r = host_call(__NR_poll, p, ARRAY_LEN(p), -1);
         if (r < 0 && r != -EINTR)
             break;
         if (r <= 0)
             continue;
-        if (p[1].revents && !receive(&s->sentry, &sentry))
+        if (p[1].revents && !receive(s, &s->sentry, &sentry))
             p[1].fd = -1;
-        if (p[2].revents && !receive(&s->gofer, &gofer))
+        if (p[2].revents && !receive(s, &s->gofer, &gofer))
             p[2].fd = -1;
         if (p[3].revents)
             forward_signals(s);
         if (p[0].revents && p[1].fd < 0)
             break; // dead, and everything that it said is read
-        if (p[4].revents && p[1].fd >= 0 && !receive(&s->sentry, &sentry))
+        if (p[4].revents && p[1].fd >= 0 && !receive(s, &s->sentry, &sentry))
             p[1].fd = -1; // what it said before its end comes first
         if (p[4].revents) { // without its files the container is lost, unless the Sentry hung up
             gofer.status = reap(&s->gofer);
@@ -195,15 +234,20 @@ int supervise_run(struct supervisor *s, struct err *e)
         }
         if (sentry.failed || gofer.failed || (gofer.exited && !sentry.exited))
             kill_child(&s->sentry);
+        serve_requests(s, p);
     }
     int status = reap(&s->sentry);
-    if (p[2].fd >= 0 && !receive(&s->gofer, &gofer))
+    if (p[2].fd >= 0 && !receive(s, &s->gofer, &gofer))
         p[2].fd = -1;
     kill_child(&s->gofer);
     reap(&s->gofer);
     if (s->tty >= 0)
         host_call(__NR_ioctl, s->tty, TCSETSW, s->tty_modes);
+    status = conclude(&sentry, &gofer, status, e);
     if (s->state)
+        state_exit_status(s->state, status);
+    clients_end(s, status);
+    if (s->state && !s->detached)
         state_remove(s->state);
-    return conclude(&sentry, &gofer, status, e);
+    return status;
 }

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The supervisor: what the command line becomes once the sandbox is started. No capabilities, a
-// filter of ten host calls, no parsing but of two small fixed messages.
+// short filter, no parsing but of small fixed messages.
 #pragma once
+#include "cmd/launch.h"
 #include "oci/state.h"
 #include <sys/types.h>
 
@@ -9,13 +10,28 @@ struct supervised {
     pid_t pid; // 0: none
     int pidfd, control;
 };
+// Another nacre command, connected to the state directory's control socket.
+constexpr int SUPERVISOR_CLIENTS = 64;
+struct client {
+    int fd;         // -1: free
+    uint32_t token; // the Sentry's name for it; never used twice
+    uint32_t kind;  // of the request that is being worked on; 0: none
+    bool process;   // runs a process of its own (exec)
+};
 struct supervisor {
     struct supervised sentry, gofer;
     int sigfd;
     int tty; // the caller's terminal, or -1
     unsigned char tty_modes[64]; // the kernel's struct termios
     bool debug;
-    struct state *state; // removed at the end; null: none
+    struct state *state; // null: none
+    bool detached;       // the state directory stays, for `delete`
+    bool hold;           // the program waits for `start`
+    int notify;          // who waits for the end of the start, or -1
+    uid_t uid;           // whose commands are obeyed, beside root's
+    enum container_status status;
+    uint32_t last_token;
+    struct client clients[SUPERVISOR_CLIENTS];
 };
 // Blocks the signals that are to be forwarded and opens the signalfd. First of all.
 MUST_CHECK int supervise_signals(struct supervisor *s, struct err *e);
@@ -24,3 +40,13 @@ void supervise_abort(struct supervisor *s);
 // Confines this process and runs until the sandbox is gone. The exit status; *e is filled in when
 // it is not the program's own.
 int supervise_run(struct supervisor *s, struct err *e);
+
+// --- requests.c: the control socket ---
+void clients_init(struct supervisor *s);
+void client_accept(struct supervisor *s);
+// c's socket has something, or is at its end.
+void client_serve(struct supervisor *s, struct client *c);
+// An answer of the Sentry.
+void client_answer(struct supervisor *s, const struct ctl_msg *m);
+// The container is gone: those that wait hear its exit status; all are let go.
+void clients_end(struct supervisor *s, int status);

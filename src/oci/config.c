@@ -409,7 +409,8 @@ static int read_root(struct place top, struct spec *s)
     return 0;
 }
 
-int spec_parse(struct spec *s, const char *text, size_t n, struct err *e)
+static int parse(const char *text, size_t n, int (*fn)(struct place top, void *arg), void *arg,
+                 struct err *e)
 {
     if (n > SPEC_JSON_MAX)
         return err_set(e, -EFBIG, "larger than %zu bytes", SPEC_JSON_MAX);
@@ -432,12 +433,25 @@ int spec_parse(struct spec *s, const char *text, size_t n, struct err *e)
     if (!err) {
         struct place p = {.v = top, .e = e};
         err = json_object_is_type(top, json_type_object)
-                  ? read_root(p, s)
+                  ? fn(p, arg)
                   : err_set(e, -EINVAL, "is not a JSON object");
     }
     json_object_put(top);
     json_tokener_free(tok);
     return err;
+}
+
+static int read_spec(struct place top, void *s)
+{
+    return read_root(top, s);
+}
+static int read_only_process(struct place top, void *p)
+{
+    return read_process(top, p);
+}
+int spec_parse(struct spec *s, const char *text, size_t n, struct err *e)
+{
+    return parse(text, n, read_spec, s, e);
 }
 
 // The whole file, at most SPEC_JSON_MAX + 1 bytes (the parser then refuses it).
@@ -472,6 +486,20 @@ static int read_file(const char *path, char **out, size_t *len, struct err *e)
     *out = buf;
     *len = n;
     return 0;
+}
+
+int spec_load_process(struct spec_process *p, const char *path, struct err *e)
+{
+    char *text;
+    size_t n;
+    int err = read_file(path, &text, &n, e);
+    if (err)
+        return err;
+    err = parse(text, n, read_only_process, p, e);
+    mem_free(text);
+    if (err)
+        err_prefix(e, "%s: ", path);
+    return err;
 }
 
 int spec_load(struct spec *s, const char *bundle, struct err *e)

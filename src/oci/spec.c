@@ -28,17 +28,22 @@ static void kvs_free(struct spec_kvs *l)
     *l = (struct spec_kvs){};
 }
 
-void spec_free(struct spec *s)
+void spec_process_free(struct spec_process *p)
 {
-    if (!s)
-        return;
-    struct spec_process *p = &s->process;
     strlist_free(&p->args);
     strlist_free(&p->env);
     mem_free(p->cwd);
     mem_free(p->user);
     mem_free(p->gids);
     mem_free(p->rlimits);
+    *p = (struct spec_process){};
+}
+
+void spec_free(struct spec *s)
+{
+    if (!s)
+        return;
+    spec_process_free(&s->process);
     for (size_t i = 0; i < s->nmounts; i++) {
         mem_free(s->mounts[i].dest);
         mem_free(s->mounts[i].type);

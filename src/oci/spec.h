@@ -67,6 +67,7 @@ struct spec {
 
 struct spec *spec_new(void); // null: no memory
 void spec_free(struct spec *s);
+void spec_process_free(struct spec_process *p); // what it points to
 void strlist_free(struct strlist *l);
 MUST_CHECK int strlist_add(struct strlist *l, const char *s);          // copies; 0 or -ENOMEM
 MUST_CHECK int strlist_add_n(struct strlist *l, const char *s, size_t n);
@@ -83,6 +84,8 @@ constexpr int SPEC_JSON_DEPTH = 64;
 MUST_CHECK int spec_parse(struct spec *s, const char *text, size_t n, struct err *e);
 // Reads BUNDLE/config.json; a relative root path is made absolute below the bundle.
 MUST_CHECK int spec_load(struct spec *s, const char *bundle, struct err *e);
+// A process object alone, as `exec --process` gets it.
+MUST_CHECK int spec_load_process(struct spec_process *p, const char *path, struct err *e);
 // The text of a default config.json, as `nacre spec` writes it.
 const char *spec_template(void);
 

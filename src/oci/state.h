@@ -1,22 +1,53 @@
 // SPDX-License-Identifier: Apache-2.0
 // The state directory: one folder per container id, 0700, locked for as long as its supervisor
-// lives. A folder that nobody has locked belongs to a supervisor that was killed and is removed when
-// its id is wanted again.
+// lives, so that a dead supervisor is known by the lock that nobody holds. Inside: state.json,
+// written once, the control socket, and the exit status.
+//
+// A folder whose state says that it is kept (create, run --detach) stays until `delete`. Any other
+// that nobody has locked is what a killed foreground run left: its id can be taken again.
 #pragma once
 #include "oci/err.h"
+#include "oci/spec.h"
 #include <sys/types.h>
 
 struct state {
     int root;        // the state root
     int dir;         // ROOT/ID, locked
+    int listener;    // control socket
+    int exit;        // file for the exit status
     char id[256];
+};
+constexpr int STATE_SCHEMA = 1;
+struct state_info {
+    char id[256];
+    char *bundle, *rootfs, *created, *owner;
+    struct spec_kvs annotations;
+    pid_t pid;           // the supervisor's
+    uint64_t start_time; // its, in clock ticks since boot
+    bool keep;
+    bool alive;          // the supervisor lives
+    int exit_status;     // of a dead one; -1: it could not say
 };
 // [A-Za-z0-9_+.-]{1,255}, not "." or "..".
 MUST_CHECK int state_check_id(const char *id, struct err *e);
 // Opens (and makes) the root: a directory of ours that nobody else can write. Then ROOT/ID, which
-// must not be in use.
+// must not be in use, and the control socket in it.
 MUST_CHECK int state_create(struct state *s, const char *root, const char *id, struct err *e);
-// Writes ROOT/ID/state.json by rename: a reader sees all of it or the old one.
-MUST_CHECK int state_write(struct state *s, const char *bundle, pid_t pid, const char *status,
-                           struct err *e);
+// Writes ROOT/ID/state.json by rename: a reader sees all of it or nothing.
+MUST_CHECK int state_write(struct state *s, const struct spec *spec, const char *bundle, pid_t pid,
+                           bool keep, struct err *e);
+// Host calls: only writes, unlinks, closes (they happen under the supervisor's filter).
+void state_exit_status(struct state *s, int status);
 void state_remove(struct state *s);
+
+// --- other commands ---
+MUST_CHECK int state_open_root(const char *root, struct err *e); // descriptor
+// What is known of a container. -ENOENT with "container does not exist".
+MUST_CHECK int state_read(int root, const char *id, struct state_info *out, struct err *e);
+void state_info_free(struct state_info *i);
+// A connection to the supervisor's control socket. -ECONNREFUSED: it is dead.
+MUST_CHECK int state_connect(int root, const char *id, struct err *e);
+// Removes what a dead supervisor left. -EBUSY: it lives.
+MUST_CHECK int state_delete(int root, const char *id, struct err *e);
+// A descriptor for the supervisor, made sure of by its start time, or -ESRCH.
+MUST_CHECK int state_pidfd(const struct state_info *i);

@@ -97,7 +97,7 @@ static void wire_kvs(struct wire *w, struct spec_kvs *l)
     }
 }
 
-static void wire_process(struct wire *w, struct spec_process *p)
+void wire_process(struct wire *w, struct spec_process *p)
 {
     wire_bool(w, &p->terminal);
     wire_u32(w, &p->term_rows);

@@ -20,4 +20,5 @@ void wire_str(struct wire *w, char **s); // null stays null; no NUL inside
 // allocated zeroed; 0 when bad.
 size_t wire_array(struct wire *w, size_t *n, void **v, size_t size);
 void wire_strlist(struct wire *w, struct strlist *l);
+void wire_process(struct wire *w, struct spec_process *p);
 void wire_spec(struct wire *w, struct spec *s);

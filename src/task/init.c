@@ -274,9 +274,15 @@ int task_create_init(const struct init_args *a, struct task **out)
     }
     task_get(t); // the fiber's; the list has the first one
     *out = task_get(t);
+    if (!a->hold)
+        task_start_held(t);
+    return 0;
+}
+
+void task_start_held(struct task *t)
+{
     spin_lock(&t->group->sig_lock);
     t->started = true;
     fiber_start(t->fiber);
     spin_unlock(&t->group->sig_lock);
-    return 0;
 }

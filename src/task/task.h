@@ -346,6 +346,7 @@ struct init_args {
     bool reap;                     // orphans adopted by it are reaped for it
     bool killable;                 // an ordinary program: signals kill it although it is pid 1
     bool no_new_privs, strace;
+    bool hold;                     // loaded, not started: task_start_held() does that
     int oom_score_adj;
     int pids_max;                  // 0: no limit
     struct task *join;             // exec into the container of this task: its pid and uts
@@ -357,6 +358,11 @@ struct init_args {
 // Makes the task and starts it. Its program is looked up and loaded by the caller's fiber, so an
 // error (-ENOENT, -EACCES, -ENOEXEC) is the caller's to report (127, 126). Call from a fiber.
 MUST_CHECK int task_create_init(const struct init_args *a, struct task **out);
+void task_start_held(struct task *t); // once
+// For the runtime, on all processes of init's pid namespace (outside.c). From a fiber.
+void task_signal_all(struct task *init, int sig);
+void task_freeze_all(struct task *init, bool freeze);
+void task_list_all(struct task *init, struct strbuf *out); // lines "uid pid ppid name"
 extern void (*container_exit_hook)(struct task *init, int wait_status); // pid 1 of a root pidns
 extern void (*group_exit_hook)(struct thread_group *g); // last thread; System V semaphores' undo
 

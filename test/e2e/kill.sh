@@ -86,7 +86,7 @@ N="$NACRE --platform=$PLATFORM --root $state/s"
 $N run --bundle "$b" k >/dev/null 2>&1 </dev/null &
 s=$!
 sleep 0.5
-if $N run --bundle "$b" k 2>&1 </dev/null | grep -q 'exists already'; then echo "ok id-in-use"; else echo "FAIL id-in-use"; status=1; fi
+if $N run --bundle "$b" k 2>&1 </dev/null | grep -q 'already exists'; then echo "ok id-in-use"; else echo "FAIL id-in-use"; status=1; fi
 kill -9 $s
 wait $s 2>/dev/null
 sed -i 's/while :; do sleep 1; done/exit 5/' "$b/config.json"

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// Requests to supervisors, see client.h.
+#include "cmd/client.h"
+#include "host/fdpass.h"
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+int control_send(int sock, enum ctl_kind kind, int value, const int *fds, int nfds)
+{
+    struct ctl_msg m = {.kind = kind, .value = value};
+    long r;
+    do
+        r = fd_send(sock, &m, sizeof(m), fds, nfds, 0);
+    while (r == -EINTR);
+    return r < 0 ? -ECONNRESET : 0;
+}
+
+int control_receive(int sock, struct ctl_msg *m)
+{
+    int n = 0;
+    long r = fd_recv(sock, m, sizeof(*m), nullptr, &n, 0);
+    if (r == -EINTR)
+        return -EINTR;
+    if (r != sizeof(*m))
+        return -ECONNRESET;
+    m->text[sizeof(m->text) - 1] = 0;
+    return 0;
+}
+
+const char *container_status_name(enum container_status s)
+{
+    static const char *const names[] = {"creating", "created", "running", "paused", "stopped"};
+    return s >= 0 && (size_t)s < ARRAY_LEN(names) ? names[s] : "unknown";
+}
+
+static int ask(int sock, enum ctl_kind kind, int value, struct ctl_msg *m)
+{
+    int err = control_send(sock, kind, value, nullptr, 0);
+    while (!err && (err = control_receive(sock, m)) == -EINTR)
+        err = 0;
+    return err;
+}
+
+int container_look(int root, const char *id, struct container *c, struct err *e)
+{
+    struct ctl_msg m;
+    c->root = root;
+    int err = state_read(root, id, &c->info, e);
+    if (err)
+        return err;
+    c->status = CONTAINER_STOPPED;
+    if (!c->info.alive)
+        return 0;
+    int sock = state_connect(root, id, e);
+    if (sock == -ECONNREFUSED)
+        return 0; // ending just now
+    if (sock < 0)
+        return sock;
+    // No answer: it has come to its end between the two.
+    if (ask(sock, CTL_STATE, 0, &m) == 0 && m.kind == CTL_REPLY)
+        c->status = (enum container_status)m.value;
+    close(sock);
+    return 0;
+}
+
+int container_find(struct globals *g, const char *id, struct container *c, struct err *e)
+{
+    int root = state_open_root(g->launch.state_root, e);
+    return root < 0 ? root : container_look(root, id, c, e);
+}
+
+int container_request(const struct container *c, enum ctl_kind kind, int value, struct err *e)
+{
+    struct ctl_msg m;
+    int sock = state_connect(c->root, c->info.id, e);
+    if (sock < 0)
+        return err_set(e, 1, "container not running");
+    int err = ask(sock, kind, value, &m);
+    close(sock);
+    if (err || m.kind != CTL_REPLY)
+        return err_set(e, 1, "container not running");
+    if (m.value == 0)
+        return 0;
+    err_set(e, 1, "%s", m.text);
+    return m.value > 0 && m.value < 256 ? m.value : 1;
+}
+
+int signal_parse(const char *s)
+{
+    char *end;
+    long n = strtol(s, &end, 10);
+    if (end != s && !*end)
+        return n > 0 && n <= 64 ? (int)n : 0;
+    if (strncasecmp(s, "SIG", 3) == 0)
+        s += 3;
+    for (int i = 1; i < 32; i++) {
+        const char *name = sigabbrev_np(i);
+        if (name && strcasecmp(name, s) == 0)
+            return i;
+    }
+    if (strncasecmp(s, "RTMIN+", 6) == 0 && (n = strtol(s + 6, &end, 10)) >= 0 && n <= 30 && !*end)
+        return 34 + (int)n;
+    if (strncasecmp(s, "RTMAX-", 6) == 0 && (n = strtol(s + 6, &end, 10)) >= 0 && n <= 30 && !*end)
+        return 64 - (int)n;
+    return strcasecmp(s, "RTMIN") == 0 ? 34 : strcasecmp(s, "RTMAX") == 0 ? 64 : 0;
+}
+
+const char *only_id(int argc, char **argv, struct err *e)
+{
+    int i = 1;
+    if (opts_parse(nullptr, 0, argc, argv, &i, e))
+        return nullptr;
+    if (i + 1 == argc)
+        return argv[i];
+    err_set(e, 1, "exactly one argument, the container's id, is needed");
+    return nullptr;
+}

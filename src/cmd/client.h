@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// Commands on containers that are there: their state, and requests to their supervisors.
+#pragma once
+#include "cmd/cmd.h"
+#include "oci/state.h"
+
+struct container {
+    int root;               // state root
+    struct state_info info;
+    enum container_status status;
+};
+// Looks it up and asks its supervisor. 0, or -errno and *e.
+MUST_CHECK int container_find(struct globals *g, const char *id, struct container *c,
+                              struct err *e);
+MUST_CHECK int container_look(int root, const char *id, struct container *c, struct err *e);
+const char *container_status_name(enum container_status s);
+// One request, one answer. 0; or the exit status, at least 1, with *e.
+MUST_CHECK int container_request(const struct container *c, enum ctl_kind kind, int value,
+                                 struct err *e);
+// The same over a connection that stays open. -ECONNRESET: the supervisor is gone.
+MUST_CHECK int control_send(int sock, enum ctl_kind kind, int value, const int *fds, int nfds);
+MUST_CHECK int control_receive(int sock, struct ctl_msg *m);
+// SIGKILL, name with or without SIG, or number; 0: unknown.
+int signal_parse(const char *s);
+// The only argument of a command without flags; null with *e.
+const char *only_id(int argc, char **argv, struct err *e);

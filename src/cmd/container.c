@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: Apache-2.0
+// Containers from OCI bundles: `create`, `run` and `run --detach` differ in who becomes the
+// supervisor and in when the program starts. Detached, a child of ours does: in a session of its
+// own, known to the engine by the pid file, adopted by the engine (its subreaper) when we end, and
+// ending with the container's exit status.
+#include "base/slab.h"
+#include "cmd/cmd.h"
+#include "cmd/container.h"
+#include "host/fdpass.h"
+#include "oci/state.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <signal.h>
+#include <termios.h>
+#include <unistd.h>
+
+// Without effective capabilities while the bundle's JSON is parsed; they come back afterwards.
+int bundle_parse(struct spec *s, const char *bundle, struct err *e)
+{
+    struct __user_cap_header_struct h = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct old[2], none[2];
+    if (syscall(SYS_capget, &h, old) < 0)
+        return err_errno(e, -errno, "capabilities");
+    memcpy(none, old, sizeof(none));
+    none[0].effective = none[1].effective = 0;
+    // DAC_READ_SEARCH and DAC_OVERRIDE stay: the bundle may lie below a private directory.
+    none[0].effective = old[0].effective & (1u << CAP_DAC_READ_SEARCH | 1u << CAP_DAC_OVERRIDE);
+    if (syscall(SYS_capset, &h, none) < 0)
+        return err_errno(e, -errno, "capabilities");
+    int err = spec_load(s, bundle, e);
+    if (syscall(SYS_capset, &h, old) < 0)
+        return err_errno(e, -errno, "capabilities");
+    return err;
+}
+
+// Gives each bind mount a root of the Gofer; checks the other types.
+static int resolve_mounts(struct boot_config *c, const char *bundle, struct err *e)
+{
+    static const char *const types[] = {"tmpfs", "proc", "sysfs", "devpts", "mqueue", "devtmpfs",
+                                        "cgroup", "cgroup2"};
+    for (size_t i = 0; i < c->spec->nmounts; i++) {
+        struct spec_mount *m = &c->spec->mounts[i];
+        bool known = m->bind;
+        for (size_t k = 0; k < ARRAY_LEN(types); k++)
+            known |= strcmp(types[k], m->type) == 0;
+        if (!known)
+            return err_set(e, -EINVAL, "mounts[%zu].type: file system %s is not supported", i,
+                           m->type);
+        if (!m->bind)
+            continue;
+        char path[8192];
+        snprintf(path, sizeof(path), "%s%s%s", m->source[0] == '/' ? "" : bundle,
+                 m->source[0] == '/' ? "" : "/", m->source);
+        int root = config_add_root(c, path, m->flags & MS_RDONLY, true, &m->is_file, e);
+        if (root < 0) {
+            err_prefix(e, "mounts[%zu].source: ", i);
+            return root;
+        }
+        m->gofer_root = root;
+    }
+    return 0;
+}
+
+static struct boot_config *bundle_config(struct globals *g, const char *id, const char *bundle,
+                                         struct err *e)
+{
+    struct spec *s = spec_new();
+    if (!s || !(s->id = mem_strdup(id))) {
+        err_set(e, -ENOMEM, "out of memory");
+        return nullptr;
+    }
+    if (bundle_parse(s, bundle, e))
+        return nullptr;
+    struct boot_config *c = config_new(g, s, e);
+    if (!c)
+        return nullptr;
+    if (config_add_root(c, s->root_path, true, false, nullptr, e) < 0) {
+        err_prefix(e, "root.path: ");
+        return nullptr;
+    }
+    return resolve_mounts(c, bundle, e) ? nullptr : c;
+}
+
+// --- pid files, console sockets -------------------------------------------------------------------
+int pid_file_write(const char *path, pid_t pid, struct err *e)
+{
+    char tmp[4096], text[16];
+    if ((size_t)snprintf(tmp, sizeof(tmp), "%s.new", path) >= sizeof(tmp))
+        return err_set(e, -ENAMETOOLONG, "--pid-file %s: name too long", path);
+    int n = snprintf(text, sizeof(text), "%d", (int)pid);
+    int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0666);
+    int err = fd < 0 ? -errno : 0;
+    if (!err && write(fd, text, (size_t)n) != n)
+        err = -errno;
+    if (fd >= 0 && close(fd) < 0 && !err)
+        err = -errno;
+    if (!err && rename(tmp, path) < 0)
+        err = -errno;
+    return err ? err_errno(e, err, "--pid-file %s", path) : 0;
+}
+
+static int send_master(const char *path, int master, struct err *e)
+{
+    struct sockaddr_un a = {.sun_family = AF_UNIX};
+    char name[32] = "/dev/ptmx";
+    unsigned n;
+    if (strlen(path) >= sizeof(a.sun_path))
+        return err_set(e, -ENAMETOOLONG, "--console-socket %s: name too long", path);
+    memcpy(a.sun_path, path, strlen(path));
+    int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (sock < 0 || connect(sock, (struct sockaddr *)&a, sizeof(a)) < 0)
+        return err_errno(e, -errno, "--console-socket %s", path);
+    if (ioctl(master, TIOCGPTN, &n) == 0)
+        snprintf(name, sizeof(name), "/dev/pts/%u", n);
+    long r = fd_send(sock, name, strlen(name), &master, 1, 0);
+    close(sock);
+    return r < 0 ? err_errno(e, (int)r, "--console-socket %s", path) : 0;
+}
+
+int console_open(const char *socket_path, const struct spec_process *p, struct err *e)
+{
+    int master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC), unlock = 0;
+    if (master < 0)
+        return err_errno(e, -errno, "/dev/ptmx");
+    // By descriptor: whatever /dev/pts is here, it is the other side of this one.
+    int slave = ioctl(master, TIOCSPTLCK, &unlock) < 0
+                    ? -1
+                    : ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    int err = slave < 0 ? err_errno(e, -errno, "terminal") : 0;
+    struct winsize size = {.ws_row = (unsigned short)p->term_rows,
+                           .ws_col = (unsigned short)p->term_cols};
+    if (!err && p->term_rows && p->term_cols)
+        (void)ioctl(slave, TIOCSWINSZ, &size);
+    if (!err)
+        err = send_master(socket_path, master, e);
+    close(master);
+    if (err && slave >= 0)
+        close(slave);
+    return err ? err : slave;
+}
+
+int console_attach(int slave, struct err *e)
+{
+    // Signals of its keys come to us, the leader of this session, to be forwarded.
+    if (ioctl(slave, TIOCSCTTY, 0) < 0)
+        return err_errno(e, -errno, "controlling terminal");
+    for (int i = 0; i < 3; i++)
+        if (dup2(slave, i) < 0)
+            return err_errno(e, -errno, "terminal");
+    close(slave);
+    return 0;
+}
+
+// --- the supervisor as a child --------------------------------------------------------------------
+[[noreturn]] static void supervisor_main(struct boot_config *c, struct launch_options *o,
+                                         struct state *state, int slave)
+{
+    static struct err e;
+    struct ctl_msg m;
+    int n = 0, status = 1;
+    if (fd_recv(o->notify, &m, sizeof(m), nullptr, &n, 0) != sizeof(m))
+        _exit(1); // the command was killed
+    setsid();
+    if (slave < 0 || console_attach(slave, &e) == 0)
+        status = launch_run(c, o, state, &e);
+    if (e.text[0]) {
+        if (o->log_file)
+            log_error("%s", e.text);
+        m = (struct ctl_msg){.kind = CTL_FAILED, .value = status};
+        memcpy(m.text, e.text, sizeof(m.text));
+        if (o->notify >= 0 && fd_send(o->notify, &m, sizeof(m), nullptr, 0, MSG_DONTWAIT) < 0)
+            _exit(status); // closed: the container had started, its engine sees the status
+    }
+    _exit(status);
+}
+
+// Until the program is loaded, or the reason why it is not.
+static int await_start(int notify, pid_t pid, struct err *e)
+{
+    struct ctl_msg m;
+    int n = 0, status = 0;
+    long r;
+    do
+        r = fd_recv(notify, &m, sizeof(m), nullptr, &n, 0);
+    while (r == -EINTR);
+    if (r == sizeof(m) && m.kind == CTL_STARTED)
+        return 0;
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    if (r == sizeof(m) && m.kind == CTL_FAILED) {
+        m.text[sizeof(m.text) - 1] = 0;
+        err_set(e, -EIO, "%s", m.text);
+        return m.value > 0 && m.value < 256 ? m.value : 1;
+    }
+    return err_set(e, 1, "the supervisor of the container was killed");
+}
+
+static int start_detached(struct globals *g, struct boot_config *c, struct state *state,
+                          const struct container_args *a, const char *bundle, struct err *e)
+{
+    struct launch_options o = g->launch;
+    int pair[2], slave = -1;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return err_errno(e, 1, "socket for the supervisor");
+    if (c->spec->process.terminal && (slave = console_open(a->console, &c->spec->process, e)) < 0)
+        return 1;
+    o.detached = true;
+    o.notify = pair[1];
+    pid_t pid = fork();
+    if (pid < 0)
+        return err_errno(e, 1, "supervisor");
+    if (pid == 0) {
+        close(pair[0]);
+        supervisor_main(c, &o, state, slave);
+    }
+    close(pair[1]);
+    if (slave >= 0)
+        close(slave);
+    struct ctl_msg go = {.kind = CTL_GO};
+    int status = state_write(state, c->spec, bundle, pid, true, e) ? 1 : 0;
+    if (!status && fd_send(pair[0], &go, sizeof(go), nullptr, 0, 0) < 0)
+        status = err_set(e, 1, "the supervisor of the container was killed");
+    if (!status)
+        status = await_start(pair[0], pid, e);
+    if (!status && a->pid_file && pid_file_write(a->pid_file, pid, e))
+        status = 1;
+    if (status) {
+        kill(pid, SIGKILL);
+        while (waitpid(pid, nullptr, 0) < 0 && errno == EINTR)
+            ;
+        state_remove(state);
+    }
+    return status;
+}
+
+int container_run(struct globals *g, struct container_args *a, int argc, char **argv, int i,
+                  struct err *e)
+{
+    static char bundle[4096];
+    static struct state state;
+    if (i + 1 != argc)
+        return err_set(e, 1, i < argc ? "unexpected argument %s" : "no container id given%s",
+                       i < argc ? argv[i + 1] : "");
+    if (state_check_id(argv[i], e))
+        return 1;
+    if (!realpath(a->bundle ? a->bundle : ".", bundle))
+        return err_errno(e, 1, "bundle %s", a->bundle);
+    struct boot_config *c = bundle_config(g, argv[i], bundle, e);
+    if (!c)
+        return 1;
+    bool terminal = c->spec->process.terminal;
+    if (!a->detach && a->console)
+        return err_set(e, 1, "--console-socket: only with create or --detach");
+    if (a->detach && terminal && !a->console)
+        return err_set(e, 1, "cannot allocate tty if runc will detach without setting console socket");
+    if (a->console && !terminal)
+        return err_set(e, 1, "cannot use console socket if runc will not detach or allocate tty");
+    if (!a->detach && terminal && !isatty(0))
+        return err_set(e, 1, "process.terminal: is true, but standard input is not a terminal");
+    c->hold = a->hold;
+    if (state_create(&state, g->launch.state_root, c->spec->id, e))
+        return 1;
+    if (a->detach)
+        return start_detached(g, c, &state, a, bundle, e);
+    if (state_write(&state, c->spec, bundle, getpid(), false, e) ||
+        (a->pid_file && pid_file_write(a->pid_file, getpid(), e))) {
+        state_remove(&state);
+        return 1;
+    }
+    return launch_run(c, &g->launch, &state, e);
+}

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// What create, run and exec share: bundles, consoles, pid files.
+#pragma once
+#include "cmd/cmd.h"
+#include "oci/state.h"
+
+struct container_args {
+    const char *bundle, *console, *pid_file;
+    bool detach; // the supervisor is a process of its own, and the state stays
+    bool hold;   // the program waits for `start`
+};
+// argv[i]: the container's id. The exit status.
+int container_run(struct globals *g, struct container_args *a, int argc, char **argv, int i,
+                  struct err *e);
+// Reads BUNDLE/config.json, without effective capabilities meanwhile.
+MUST_CHECK int bundle_parse(struct spec *s, const char *bundle, struct err *e);
+MUST_CHECK int pid_file_write(const char *path, pid_t pid, struct err *e);
+// A new host terminal: its master goes to the socket, its slave comes back.
+MUST_CHECK int console_open(const char *socket_path, const struct spec_process *p, struct err *e);
+// Makes it 0-2 and the terminal of this session, which we lead.
+MUST_CHECK int console_attach(int slave, struct err *e);

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+// nacre create: the sandbox is set up, its program loaded; `start` lets it run.
+#include "cmd/container.h"
+
+static int create_run(struct globals *g, int argc, char **argv, struct err *e)
+{
+    struct container_args a = {.detach = true, .hold = true};
+    bool no_pivot = false, no_new_keyring = false;
+    const char *preserve = nullptr;
+    const struct opt opts[] = {
+        {"bundle", OPT_STR, &a.bundle},      {"b", OPT_STR, &a.bundle},
+        {"pid-file", OPT_STR, &a.pid_file},  {"console-socket", OPT_STR, &a.console},
+        {"no-pivot", OPT_BOOL, &no_pivot},   {"no-new-keyring", OPT_BOOL, &no_new_keyring},
+        {"preserve-fds", OPT_STR, &preserve},
+    };
+    int i = 1;
+    if (opts_parse(opts, ARRAY_LEN(opts), argc, argv, &i, e))
+        return 1;
+    return container_run(g, &a, argc, argv, i, e);
+}
+
+const struct command command_create = {
+    .name = "create", .args = "[flags] ID",
+    .help = "make a container from an OCI bundle, ready to start",
+    .flags = "  --bundle DIR            where config.json is (default: the working directory)\n"
+             "  --pid-file FILE         the process that stands for the container\n"
+             "  --console-socket PATH   who gets the terminal\n"
+             "  --preserve-fds N, --no-pivot, --no-new-keyring\n"
+             "                          accepted: nothing of them applies\n",
+    .run = create_run,
+};

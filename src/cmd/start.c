@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+// nacre start, pause, resume, wait: one request each.
+#include "cmd/client.h"
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static int simple(struct globals *g, int argc, char **argv, enum ctl_kind kind,
+                  const char *stopped, struct err *e)
+{
+    struct container c;
+    const char *id = only_id(argc, argv, e);
+    if (!id || container_find(g, id, &c, e))
+        return 1;
+    if (c.status == CONTAINER_STOPPED)
+        return err_set(e, 1, "%s", stopped);
+    return container_request(&c, kind, 0, e);
+}
+
+static int start_run(struct globals *g, int argc, char **argv, struct err *e)
+{
+    return simple(g, argc, argv, CTL_START, "cannot start a container that has stopped", e);
+}
+static int pause_run(struct globals *g, int argc, char **argv, struct err *e)
+{
+    return simple(g, argc, argv, CTL_PAUSE, "container not running", e);
+}
+static int resume_run(struct globals *g, int argc, char **argv, struct err *e)
+{
+    return simple(g, argc, argv, CTL_RESUME, "container not paused", e);
+}
+
+static int wait_run(struct globals *g, int argc, char **argv, struct err *e)
+{
+    struct container c;
+    struct ctl_msg m = {};
+    const char *id = only_id(argc, argv, e);
+    if (!id || container_find(g, id, &c, e))
+        return 1;
+    int status = -1;
+    int sock = c.status == CONTAINER_STOPPED ? -ECONNREFUSED : state_connect(c.root, id, e);
+    if (sock >= 0) {
+        int err = control_send(sock, CTL_WAIT, 0, nullptr, 0);
+        while (!err && (err = control_receive(sock, &m)) == -EINTR)
+            err = 0;
+        if (!err && m.kind == CTL_EXITED)
+            status = m.value;
+        close(sock);
+    }
+    if (status < 0 && container_look(c.root, id, &c, e))
+        return 1; // it was removed meanwhile
+    if (status < 0)
+        status = c.info.exit_status >= 0 ? c.info.exit_status : 137;
+    printf("%d\n", status);
+    return 0;
+}
+
+const struct command command_start = {
+    .name = "start", .args = "ID", .help = "start the program of a created container",
+    .run = start_run,
+};
+const struct command command_pause = {
+    .name = "pause", .args = "ID", .help = "stop all processes of a container for a while",
+    .run = pause_run,
+};
+const struct command command_resume = {
+    .name = "resume", .args = "ID", .help = "let a paused container go on", .run = resume_run,
+};
+const struct command command_wait = {
+    .name = "wait", .args = "ID",
+    .help = "wait for the end of a container and print its exit status", .run = wait_run,
+};
