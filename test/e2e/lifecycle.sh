@@ -96,9 +96,9 @@ is exec-flags "12:34 /bin v" "$(N exec --user 12:34 --cwd /bin --env K=v a sh -c
 is exec-stdin hello "$(echo hello | timeout 20 "$NACRE" --platform="$PLATFORM" --root "$t/state" exec a cat)"
 python3 -c 'import json; json.dump({"args":["sh","-c","echo $A"],"cwd":"/","env":["PATH=/bin","A=file"],"user":{"uid":0,"gid":0}}, open("'"$t"'/p.json","w"))'
 is exec-process file "$(N exec --process "$t/p.json" a)"
-is exec-detach "exit 3" "$(python3 "$t/shim.py" "$t/epid" true "$NACRE" --platform="$PLATFORM" --root "$t/state" exec --detach --pid-file "$t/epid" a sh -c 'exit 3')"
-is exec-detach-killed "exit 143" "$(python3 "$t/shim.py" "$t/epid" "kill \$(cat $t/epid)" "$NACRE" --platform="$PLATFORM" --root "$t/state" exec -d --pid-file "$t/epid" a sleep 100)"
-python3 "$t/shim.py" "$t/epid" "kill -9 \$(cat $t/epid)" "$NACRE" --platform="$PLATFORM" --root "$t/state" exec -d --pid-file "$t/epid" a sleep 1000 >/dev/null
+is exec-detach "exit 3" "$(timeout 60 python3 "$t/shim.py" "$t/epid" true "$NACRE" --platform="$PLATFORM" --root "$t/state" exec --detach --pid-file "$t/epid" a sh -c 'exit 3')"
+is exec-detach-killed "exit 143" "$(timeout 60 python3 "$t/shim.py" "$t/epid" "kill \$(cat $t/epid)" "$NACRE" --platform="$PLATFORM" --root "$t/state" exec -d --pid-file "$t/epid" a sleep 100)"
+timeout 60 python3 "$t/shim.py" "$t/epid" "kill -9 \$(cat $t/epid)" "$NACRE" --platform="$PLATFORM" --root "$t/state" exec -d --pid-file "$t/epid" a sleep 1000 >/dev/null
 until_is 'N ps a | grep -c "sleep"' 0 || until_is 'N exec a sh -c "cat /proc/*/cmdline" | grep -c 1000' 0; is exec-hangup-kills 0 "$(N exec a sh -c 'for p in /proc/[0-9]*; do cat $p/cmdline; done' | tr '\0' ' ' | grep -c 'sleep 1000 *$')"
 is ps 1 "$(N ps --format json a | python3 -c 'import json,sys; print(json.load(sys.stdin)[0])')"
 
@@ -129,13 +129,12 @@ fails kill-missing "container does not exist" N kill nobody KILL
 N delete --force nobody; is delete-force-missing 0 $?
 
 # What an engine sees of the pid.
-python3 "$t/shim.py" "$t/pid" "$NACRE --root $t/state start e; $NACRE --root $t/state kill e 15" "$NACRE" --platform="$PLATFORM" --root "$t/state" create --bundle "$b" --pid-file "$t/pid" e >"$t/o" 2>&1
 bundle "$t/x" 'exit 42'
-is exit-status-of-pid "exit 42" "$(python3 "$t/shim.py" "$t/pid" "$NACRE --root $t/state start x" "$NACRE" --platform="$PLATFORM" --root "$t/state" create --bundle "$t/x" --pid-file "$t/pid" x)"
+is exit-status-of-pid "exit 42" "$(timeout 60 python3 "$t/shim.py" "$t/pid" "$NACRE --root $t/state start x" "$NACRE" --platform="$PLATFORM" --root "$t/state" create --bundle "$t/x" --pid-file "$t/pid" x)"
 bundle "$t/y" 'sleep 100'
-is killed-status-of-pid "exit 137" "$(python3 "$t/shim.py" "$t/pid" "$NACRE --root $t/state start y; $NACRE --root $t/state kill --all y 9" "$NACRE" --platform="$PLATFORM" --root "$t/state" create --bundle "$t/y" --pid-file "$t/pid" y)"
-is kill-created "exit 143" "$(python3 "$t/shim.py" "$t/pid" "$NACRE --root $t/state kill z TERM" "$NACRE" --platform="$PLATFORM" --root "$t/state" create --bundle "$t/y" --pid-file "$t/pid" z)"
-for i in e x y z; do N delete "$i"; done; is all-deleted 0 "$(ls "$t/state" | wc -l)"
+is killed-status-of-pid "exit 137" "$(timeout 60 python3 "$t/shim.py" "$t/pid" "$NACRE --root $t/state start y; $NACRE --root $t/state kill --all y 9" "$NACRE" --platform="$PLATFORM" --root "$t/state" create --bundle "$t/y" --pid-file "$t/pid" y)"
+is kill-created "exit 143" "$(timeout 60 python3 "$t/shim.py" "$t/pid" "$NACRE --root $t/state kill z TERM" "$NACRE" --platform="$PLATFORM" --root "$t/state" create --bundle "$t/y" --pid-file "$t/pid" z)"
+for i in x y z; do N delete "$i"; done; is all-deleted 0 "$(ls "$t/state" | wc -l)"
 N create --bundle "$b" d >/dev/null 2>&1; N delete d; is delete-created "0 0" "$? $(ls "$t/state" | wc -l)"
 
 # Errors of the start.
