@@ -7,7 +7,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/uio.h>
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#if __has_feature(address_sanitizer)
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -41,7 +41,7 @@ void panic_at(const char *file, int line, const char *fmt, ...)
             struct iovec iov = {buf, n};
             host_call(__NR_pwritev2, 2, &iov, 1, -1, -1, 0);
         }
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#if __has_feature(address_sanitizer)
         __sanitizer_print_stack_trace();
 #endif
         if (panic_hook)

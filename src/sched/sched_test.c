@@ -558,7 +558,7 @@ struct stub {
     uint32_t word ALIGNED(64); // [A] 1: the kernel's turn, 0: the stub's, 2: end
     uint32_t asleep, cpu;      // [A]
     int bell, rounds, work;
-    unsigned rings, marks; // of the bell; of set_asleep(true)
+    unsigned rings, marks; // [A] of the bell; of set_asleep(true)
     struct spinlock gone_lock;
     pthread_t thread;
 };
@@ -600,7 +600,7 @@ static void *stub_thread(void *arg)
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
         if (__atomic_load_n(&s->asleep, __ATOMIC_RELAXED)) {
             uint64_t one = 1;
-            s->rings++;
+            __atomic_add_fetch(&s->rings, 1, __ATOMIC_RELAXED);
             CHECK(write(s->bell, &one, 8) == 8);
         }
     }
@@ -623,7 +623,7 @@ static void stub_task(void *arg)
     t = ktime_now() - t;
     if (!s->work)
         print_message("  handoff round trip %ld ns, %u rings, %u marks, %d rounds\n",
-                      (long)(t / s->rounds), s->rings, s->marks, s->rounds);
+                      (long)(t / s->rounds), READ_SHARED(s->rings), s->marks, s->rounds);
     __atomic_store_n(&s->word, 2, __ATOMIC_RELEASE);
     pthread_join(s->thread, nullptr);
     hostpoll_del(&s->hp);
