@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-# Thin front of meson: see README.md. BUILD chooses the build folder, MESONFLAGS its options.
+# Thin front of meson: see README.md. BUILD chooses the build folder, MESONFLAGS its options
+# when it is made. The default is what is installed; for work on it:
+#   make BUILD=build-debug MESONFLAGS="-Dproduction=false -Ddebug_checks=true"
 BUILD ?= build
+MESONFLAGS ?= -Dproduction=true -Ddebug_checks=false
 CMD ?= echo "hello from $$(uname -sr), pid $$$$, $$(ls / | wc -l) entries in /"
 PREFIX ?= /usr/local
 export BUILD CMD
@@ -15,7 +18,7 @@ setup: deps
 	@mkdir -p $(BUILD)
 	@tools/sources.sh all >$(BUILD)/.sources.new
 	@if [ ! -f $(BUILD)/build.ninja ]; then \
-	    CC="$${CC:-clang-19}" CC_LD=lld meson setup $(BUILD) --prefix=$(PREFIX) $(MESONFLAGS) >/dev/null; \
+	    CC="$${CC:-clang-19}" AR="$${AR:-llvm-ar-19}" CC_LD=lld meson setup $(BUILD) --prefix=$(PREFIX) $(MESONFLAGS) >/dev/null; \
 	elif ! cmp -s $(BUILD)/.sources.new $(BUILD)/.sources; then \
 	    meson setup --reconfigure $(BUILD) >/dev/null; \
 	fi

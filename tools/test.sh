@@ -1,28 +1,52 @@
 #!/usr/bin/env bash
 # Builds and runs every test; the last line is "N passed, N failed". Parts can be named as arguments:
-#   tools/test.sh unit guest e2e ...        (default: all of PARTS)
-# PLATFORMS="systrap ptrace" chooses the platforms of the sandbox tests.
+#   tools/test.sh unit guest e2e ...        (default: all of PARTS; soak is not among them)
+# PLATFORMS="systrap ptrace" chooses the platforms of the sandbox tests, GUEST="pipe epoll" the guest
+# programs, E2E="cli bundle" the scripts. SOAK_SECONDS, SOAK_KILLS: how long a soak takes.
+#
+# Root runs it in namespaces of its own (processes, mounts, /tmp, ipc): what others do on the machine
+# does not matter, nothing can be left behind, and what a sandbox leaves is seen.
 set -u
 cd "$(dirname "$0")/.."
 BUILD=${BUILD:-build}
 NACRE=$PWD/$BUILD/nacre
 PLATFORMS=${PLATFORMS:-systrap ptrace}
-PARTS=${*:-lint doc unit sanitizers fuzz guest e2e walls}
+PARTS=${*:-lint doc unit sanitizers fuzz guest e2e walls leftovers}
 passed=0 failed=0
 failures=()
+
+if [ "$(id -u)" = 0 ] && [ "${NACRE_TEST_INSIDE:-}" = "" ]; then
+    tmp=$(mktemp -d /tmp/nacre-test.XXXXXX)
+    if unshare --mount --pid --ipc --fork true 2>/dev/null; then
+        NACRE_TEST_INSIDE=1 unshare --mount --pid --ipc --fork --kill-child --mount-proc --propagation private \
+            sh -c 'chmod 1777 "$1" && mount --bind "$1" /tmp && shift && exec "$@"' sh "$tmp" bash "$0" "$@"
+        st=$?
+    else
+        NACRE_TEST_INSIDE=0 bash "$0" "$@"
+        st=$?
+    fi
+    rm -rf "$tmp"
+    exit $st
+fi
+INSIDE=${NACRE_TEST_INSIDE:-0}
 out=$(mktemp -d)
 trap 'rm -rf "$out"' EXIT
 
 ok() { passed=$((passed + 1)); }
 bad() { failed=$((failed + 1)); failures+=("$1"); echo "FAIL $1"; }
+limit() { timeout -s KILL "$@"; } # SECONDS command...
 
 # Counts "ok NAME" and "FAIL NAME" lines of a log; a test program that died counts as one failure.
 count() { # prefix log status
     local n f
-    n=$(grep -c '^ok ' "$2")
+    n=$(grep -ac '^ok ' "$2")
     passed=$((passed + n))
-    while IFS= read -r f; do bad "$1: ${f#FAIL }"; grep -B3 -F -- "$f" "$2" | grep '^#' | tail -n 2; done < <(grep '^FAIL ' "$2")
-    if [ "$3" != 0 ] && ! grep -q '^FAIL ' "$2"; then bad "$1: exit status $3"; tail -n 3 "$2"; fi
+    while IFS= read -r f; do
+        bad "$1: ${f#FAIL }"
+        grep -aB3 -F -- "$f" "$2" | grep -a '^#' | tail -n 2
+    done < <(grep -a '^FAIL ' "$2")
+    if [ "$3" != 0 ] && ! grep -aq '^FAIL ' "$2"; then bad "$1: exit status $3"; tail -n 3 "$2"
+    elif [ "$n" = 0 ] && ! grep -aqE '^(FAIL|skip|# needs|# skipped)' "$2"; then bad "$1: ran nothing"; fi
 }
 
 part_lint() {
@@ -30,38 +54,52 @@ part_lint() {
 }
 
 part_doc() {
-    if tools/doc.sh "$NACRE" --check >"$out/doc" 2>&1; then ok; else bad "documents: $(head -n 1 "$out/doc")"; fi
+    if limit 60 tools/doc.sh "$NACRE" --check >"$out/doc" 2>&1; then ok; else bad "documents: $(head -n 1 "$out/doc")"; fi
+    if limit 60 tools/coverage.py "$NACRE" >"$out/coverage" 2>&1; then ok; else bad "system calls without a row or a guest test"; cat "$out/coverage"; fi
 }
 
 unit_run() { # name binary
-    timeout -s KILL 600 "$2" >"$out/$1.log" 2>&1
+    limit 900 "$2" >"$out/raw" 2>&1
     local st=$?
-    # cmocka's lines as ours; a failed test's messages stay as comments before its line.
-    sed -n -e 's/^\[ *OK *\] /ok /p;t' -e '/^\[ *FAILED *\] tests:/d' -e 's/^\[ *FAILED *\] /FAIL /p;t' \
-        -e 's/^\[ *ERROR *\]/#/p' "$out/$1.log" | awk '!/^FAIL/ || !seen[$0]++' >"$out/$1"
-    [ "$st" = 0 ] || tail -n 5 "$out/$1.log"
+    # cmocka's lines: "[       OK ] name", "[  FAILED  ] name" (and the latter again in the summary).
+    awk '/^\[==========\].* run\.$/ { exit } /^\[       OK \]/ { print "ok", $4; next }
+         /^\[  FAILED  \]/ { print "FAIL", $4; next } /^\[ RUN/ { last = $4; next } { print "#", $0 }
+         END { if (last) print "# last begun:", last }' "$out/raw" >"$out/$1"
     count "$1" "$out/$1" $st
+    [ $st = 0 ] || grep -aE -A12 'ERROR: |WARNING: ThreadSan|runtime error|panic:' "$out/raw" | head -n 40
 }
 part_unit() { unit_run unit "$BUILD/unit"; }
 
+# One build with ASan and UBSan for unit tests and fuzz harnesses, one with TSan.
+san_build() { # sanitizers target
+    local d=$BUILD-san-${1%%,*}
+    if [ ! -f "$d/build.ninja" ]; then
+        CC="${CC:-clang-19}" limit 300 meson setup "$d" -Dbuildtype=debug -Doptimization=1 -Db_sanitize="$1" \
+            -Db_lundef=false -Dfuzz=$([ "$1" = thread ] && echo false || echo true) >"$out/san-build" 2>&1 ||
+            { bad "meson setup with -fsanitize=$1"; tail -n 5 "$out/san-build"; return 1; }
+    elif tools/sources.sh all | cmp -s - "$d/.sources"; then :
+    else limit 300 meson setup --reconfigure "$d" >/dev/null 2>&1; fi
+    tools/sources.sh all >"$d/.sources"
+    limit 1500 ninja -C "$d" --quiet "$2" >"$out/san-build" 2>&1 && return 0
+    bad "build with -fsanitize=$1"
+    tail -n 15 "$out/san-build"
+    return 1
+}
 part_sanitizers() {
     local s
     for s in address,undefined thread; do
-        local d=$BUILD-san-${s%%,*}
-        [ -f "$d/build.ninja" ] || CC="${CC:-clang-19}" meson setup "$d" -Db_sanitize=$s -Db_lundef=false -Doptimization=1 >/dev/null
-        if ninja -C "$d" --quiet unit >"$out/san-build" 2>&1; then unit_run "unit-${s%%,*}" "$d/unit"
-        else bad "build with -fsanitize=$s"; tail -n 5 "$out/san-build"; fi
+        san_build $s unit && unit_run "unit-${s%%,*}" "$BUILD-san-${s%%,*}/unit"
     done
 }
 
 part_fuzz() { # replays every corpus through its harness
     local src name
-    mkdir -p "$BUILD/fuzz"
+    san_build address,undefined harnesses || return
     while IFS= read -r src; do
         name=$(basename "$src" _fuzz.c)
-        if tools/build-fuzz.sh "$BUILD" "$src" >"$out/fuzz-$name" 2>&1 &&
-            timeout 120 "$BUILD/fuzz/$name" -runs=0 "test/corpus/$name" >>"$out/fuzz-$name" 2>&1; then ok
-        else bad "fuzz corpus $name"; tail -n 5 "$out/fuzz-$name"; fi
+        if [ -z "$(ls -A "test/corpus/$name" 2>/dev/null)" ]; then bad "fuzz $name: no test/corpus/$name"
+        elif limit 300 "$BUILD-san-address/fuzz-$name" -runs=0 "test/corpus/$name" >"$out/fuzz-$name" 2>&1; then ok
+        else bad "fuzz corpus $name"; tail -n 15 "$out/fuzz-$name"; fi
     done < <(tools/sources.sh fuzz)
 }
 
@@ -70,34 +108,40 @@ build_guest() { # compiles the guest programs
     mkdir -p "$BUILD/guest"
     for c in test/guest/*.c; do
         n=$BUILD/guest/$(basename "$c" .c)
-        [ "$n" -nt "$c" ] && [ "$n" -nt test/guest/gt.h ] && continue
-        ${GUEST_CC:-cc} -O1 -g -w -pthread -Itest/guest "$c" -o "$n" -lrt -lutil || bad "compile $c"
+        [ "$n" -nt "$c" ] && [ "$n" -nt test/guest/gt.h ] && [ "$n" -nt test/guest/gtfs.h ] && continue
+        limit 120 ${GUEST_CC:-cc} -O1 -g -w -pthread -Itest/guest "$c" -o "$n" -lrt -lutil || bad "compile $c"
     done
 }
+guest_on_host() { # name
+    local t
+    t=$(mktemp -d /tmp/gt.XXXXXX)
+    (cd "$t" && GT_DIR=$t GT_ALARM=120 limit 300 "$OLDPWD/$BUILD/guest/$1") >"$out/g" 2>&1 </dev/null
+    count "guest/$1 on the host" "$out/g" $?
+    rm -rf "$t"
+}
+guest_on() { # name platform
+    local t
+    t=$(mktemp -d /tmp/gt.XXXXXX)
+    GT_DIR=$t GT_ALARM=120 limit 400 "$NACRE" --platform="$2" do --cwd "$t" -- "$PWD/$BUILD/guest/$1" >"$out/g" 2>&1 </dev/null
+    count "guest/$1 on $2" "$out/g" $?
+    rm -rf "$t"
+}
+guest_names() { local c; for c in ${GUEST:-test/guest/*.c}; do basename "$c" .c; done; }
 part_guest() {
     build_guest
-    local n p t name
-    for n in "$BUILD"/guest/*; do
-        name=$(basename "$n")
-        [ -f "test/guest/$name.c" ] || continue
-        t=$(mktemp -d /tmp/gt.XXXXXX)
-        (cd "$t" && GT_DIR=$t timeout 120 "$OLDPWD/$n") >"$out/g" 2>&1
-        count "guest/$name on the host" "$out/g" $?
-        rm -rf "$t"
-        for p in $PLATFORMS; do
-            t=$(mktemp -d /tmp/gt.XXXXXX)
-            GT_DIR=$t timeout 180 "$NACRE" --platform="$p" do --cwd "$t" --env GT_DIR="$t" -- "$PWD/$n" >"$out/g" 2>&1 </dev/null
-            count "guest/$name on $p" "$out/g" $?
-            rm -rf "$t"
-        done
+    local p name
+    for name in $(guest_names); do
+        guest_on_host "$name"
+        for p in $PLATFORMS; do guest_on "$name" "$p"; done
     done
 }
 
 part_e2e() {
     local s p
-    for s in test/e2e/*.sh; do
+    for s in ${E2E:-test/e2e/*.sh}; do
+        s=test/e2e/$(basename "$s" .sh).sh
         for p in $PLATFORMS; do
-            NACRE=$NACRE PLATFORM=$p timeout 1500 bash "$s" >"$out/e" 2>&1 </dev/null
+            NACRE=$NACRE PLATFORM=$p limit 1500 bash "$s" >"$out/e" 2>&1 </dev/null
             count "$(basename "$s" .sh) on $p" "$out/e" $?
         done
     done
@@ -105,12 +149,31 @@ part_e2e() {
 part_walls() {
     local s
     for s in test/walls/*.sh; do
-        [ -f "$s" ] || continue
-        NACRE=$NACRE timeout 600 bash "$s" >"$out/w" 2>&1 </dev/null
+        NACRE=$NACRE PLATFORMS=$PLATFORMS limit 900 bash "$s" >"$out/w" 2>&1 </dev/null
         count "walls/$(basename "$s" .sh)" "$out/w" $?
     done
 }
 
+# What the parts before must not leave: processes, mounts, files in /tmp, state of containers.
+part_leftovers() {
+    local left i
+    if [ "$INSIDE" != 1 ]; then echo "# leftovers: needs root and namespaces"; return; fi
+    for i in 1 2 3 4 5 6 7 8 9 10; do # the last supervisor has ended, its children may be on their way
+        left=$(ps -eo pid=,stat=,args= | awk -v me=$$ '$1 != 1 && $1 != me && $3 !~ /^(ps|awk)$/ && $0 !~ /tools\/test.sh/')
+        [ -z "$left" ] && break
+        sleep 0.5
+    done
+    if [ -z "$left" ]; then ok; else bad "processes left: $(head -n 3 <<<"$left" | tr '\n' '|')"; fi
+    left=$(find /tmp -mindepth 1 -maxdepth 1 ! -path "$out" -printf '%f ')
+    if [ -z "$left" ]; then ok; else bad "left in /tmp: ${left:0:300}"; fi
+    left=$(awk '$5 ~ "^/tmp/" {printf "%s ", $5}' /proc/self/mountinfo)
+    if [ -z "$left" ]; then ok; else bad "mounts left below /tmp: $left"; fi
+    left=$(find /run/nacre -mindepth 1 -maxdepth 1 ! -name '.*' -newer "$out/started" -printf '%f ' 2>/dev/null)
+    if [ -z "$left" ]; then ok; else bad "left in /run/nacre: $left"; fi
+}
+part_soak() { . tools/soak.sh.inc; }
+
+touch "$out/started"
 for part in $PARTS; do
     start=$SECONDS before=$passed
     "part_$part"

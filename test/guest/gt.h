@@ -4,7 +4,7 @@
 //     GT(pipe_partial_write) { int p[2]; GT_OK(pipe(p)); GT_EQ(write(p[1], "x", 1), 1); }
 //     GT_MAIN
 //
-// Each test runs in a forked child with a time limit. Output: "ok NAME" / "FAIL NAME: why".
+// Each test runs in a forked child with a time limit ($GT_ALARM seconds, 30 without). Output: "ok NAME" / "FAIL NAME: why".
 // Exit status 0 when all passed. With arguments: only the tests named.
 #pragma once
 #ifndef _GNU_SOURCE
@@ -80,6 +80,11 @@ static struct gt *gt_first, **gt_tail = &gt_first;
         dprintf(1, "# skipped: %s\n", why);                              \
         _exit(77);                                                       \
     } while (0)
+static int gt_limit(void)
+{
+    const char *s = getenv("GT_ALARM");
+    return s ? atoi(s) : 30;
+}
 static int gt_main(int argc, char **argv)
 {
     int failed = 0;
@@ -92,7 +97,7 @@ static int gt_main(int argc, char **argv)
         fflush(stdout);
         pid_t p = fork();
         if (p == 0) {
-            alarm(30);
+            alarm(gt_limit());
             t->fn();
             _exit(0);
         }
