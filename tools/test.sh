@@ -19,7 +19,7 @@ if [ "$(id -u)" = 0 ] && [ "${NACRE_TEST_INSIDE:-}" = "" ]; then
     tmp=$(mktemp -d /tmp/nacre-test.XXXXXX)
     if unshare --mount --pid --ipc --fork true 2>/dev/null; then
         NACRE_TEST_INSIDE=1 unshare --mount --pid --ipc --fork --kill-child --mount-proc --propagation private \
-            sh -c 'chmod 1777 "$1" && mount --bind "$1" /tmp && shift && exec "$@"' sh "$tmp" bash "$0" "$@"
+            sh -c 'chmod 1777 "$1"; case $PWD/ in /tmp/*) ;; *) mount --bind "$1" /tmp ;; esac; shift; exec "$@"' sh "$tmp" bash "$0" "$@"
         st=$?
     else
         NACRE_TEST_INSIDE=0 bash "$0" "$@"
@@ -193,6 +193,7 @@ part_leftovers() {
         sleep 0.5
     done
     if [ -z "$left" ]; then ok; else bad "processes left: $(head -n 3 <<<"$left" | tr '\n' '|')"; fi
+    case $PWD/ in /tmp/*) return ;; esac # then /tmp is everybody's
     left=$(find /tmp -mindepth 1 -maxdepth 1 ! -path "$out" -printf '%f ')
     if [ -z "$left" ]; then ok; else bad "left in /tmp: ${left:0:300}"; fi
     left=$(awk '$5 ~ "^/tmp/" {printf "%s ", $5}' /proc/self/mountinfo)

@@ -123,7 +123,7 @@ int watchdog_start(uint32_t ms)
 {
     struct sigaction sa = {.sa_sigaction = on_stuck, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART};
     limit_ms = ms ? MAX(ms, LOOKS) : STUCK_MS;
-    state = WATCHING;
+    __atomic_store_n(&state, WATCHING, __ATOMIC_SEQ_CST);
     own_pid = (int)host_call(__NR_getpid);
     if (sigaction(SIGURG, &sa, nullptr))
         return -EINVAL;
