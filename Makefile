@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-# Thin front of meson: see README.md. BUILD chooses the build folder, MESONFLAGS its options
-# when it is made. The default is what is installed; for work on it:
-#   make BUILD=build-debug MESONFLAGS="-Dproduction=false -Ddebug_checks=true"
+# Thin front of meson: see README.md. BUILD chooses the build folder, MESONFLAGS its options when it
+# is made. The hardened release build (ThinLTO, cfi-icall, no debug checks):
+#   make BUILD=build-release MESONFLAGS="-Dproduction=true -Ddebug_checks=false"
 BUILD ?= build
-MESONFLAGS ?= -Dproduction=true -Ddebug_checks=false
+MESONFLAGS ?=
 CMD ?= echo "hello from $$(uname -sr), pid $$$$, $$(ls / | wc -l) entries in /"
 PREFIX ?= /usr/local
 export BUILD CMD

@@ -55,7 +55,8 @@ part_lint() {
 
 part_doc() {
     if limit 60 tools/doc.sh "$NACRE" --check >"$out/doc" 2>&1; then ok; else bad "documents: $(head -n 1 "$out/doc")"; fi
-    if limit 60 tools/coverage.py "$NACRE" >"$out/coverage" 2>&1; then ok; else bad "system calls without a row or a guest test"; cat "$out/coverage"; fi
+    # A report, not yet a condition: which calls no guest test names.
+    limit 60 tools/coverage.py "$NACRE" 2>&1 | tail -n 1
 }
 
 # Tests about time can fail on a machine that is busy with something else: what failed is run once
