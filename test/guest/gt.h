@@ -80,7 +80,7 @@ static struct gt *gt_first, **gt_tail = &gt_first;
         dprintf(1, "# skipped: %s\n", why);                              \
         _exit(77);                                                       \
     } while (0)
-static int gt_limit(void)
+static int gtalarm(void)
 {
     const char *s = getenv("GT_ALARM");
     return s ? atoi(s) : 30;
@@ -97,7 +97,7 @@ static int gt_main(int argc, char **argv)
         fflush(stdout);
         pid_t p = fork();
         if (p == 0) {
-            alarm(gt_limit());
+            alarm(gtalarm());
             t->fn();
             _exit(0);
         }

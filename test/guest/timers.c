@@ -92,7 +92,7 @@ GT(sleep_lengths)
 
 GT(alarm_basic)
 {
-    GT_EQ(alarm(0), gt_limit()); // the harness's
+    GT_EQ(alarm(0), gtalarm()); // the harness's
     handle(SIGALRM);
     GT_EQ(alarm(10), 0);
     GT_EQ(alarm(1), 10);
@@ -127,13 +127,22 @@ GT(itimer_real_periodic)
     GT_ERR(syscall(SYS_getitimer, -1, &it), EINVAL);
 }
 
+// Shorter than a delivery takes: a slow machine may run nothing but the handler.
+static volatile int64_t storm_end;
+static void on_storm(int sig)
+{
+    struct itimerval off = {0};
+    seen++;
+    if (now(CLOCK_MONOTONIC) > storm_end)
+        setitimer(ITIMER_REAL, &off, 0);
+}
 GT(itimer_real_tiny_interval)
 {
-    handle(SIGALRM);
+    signal(SIGALRM, on_storm);
     struct itimerval it = {{0, 1}, {0, 1}};
+    storm_end = now(CLOCK_MONOTONIC) + 50000000;
     setitimer(ITIMER_REAL, &it, 0);
-    int64_t end = now(CLOCK_MONOTONIC) + 50000000;
-    while (now(CLOCK_MONOTONIC) < end)
+    while (now(CLOCK_MONOTONIC) < storm_end + 1000000)
         ;
     GT_TRUE(seen > 10);
 }
