@@ -198,7 +198,7 @@ void guest_run(struct guest *g)
     for (;;) {
         P->run(g->ctx, &g->r, &g->ev);
         if (g->ev.kind == PEV_INTERRUPT) {
-            g->interrupts++;
+            ADD_SHARED(g->interrupts, 1); // read by the fiber that interrupts
             continue;
         }
         if (g->ev.kind != PEV_SYSCALL)
