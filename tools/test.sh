@@ -88,6 +88,8 @@ unit_cmd() { # binary log [names]
 unit_run() { # name binary
     unit_cmd "$2" "$out/raw" >"$out/$1"
     local st=$?
+    # A race is one also when the tests that it failed pass in a second run.
+    grep -aA40 'WARNING: ThreadSan' "$out/raw" >"$out/races" && { bad "$1: a data race"; head -n 40 "$out/races"; }
     grep -aq '^FAIL ' "$out/$1" && { again "$out/$1" unit_cmd "$2" "$out/raw"; st=$?; }
     count "$1" "$out/$1" $st
     [ $st = 0 ] || grep -aE -A12 'ERROR: |WARNING: ThreadSan|runtime error|panic:' "$out/raw" | head -n 40

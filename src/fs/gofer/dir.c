@@ -150,7 +150,7 @@ static void dir_changed(struct inode *dir, int dnlink)
     struct ktimespec now = vfs_now();
     ktimespec_store(&dir->mtime, now);
     ktimespec_store(&dir->ctime, now);
-    WRITE_SHARED(dir->nlink, (uint32_t)((int32_t)dir->nlink + dnlink));
+    gfs_nlink_add(gi_of(dir), dnlink);
     WRITE_SHARED(gi_of(dir)->stale, true);
 }
 
@@ -286,7 +286,7 @@ static int gofer_link(struct inode *target, struct inode *dir, struct dentry *d)
     if (err)
         return err;
     mutex_lock(&target->lock);
-    WRITE_SHARED(target->nlink, target->nlink + 1);
+    gfs_nlink_add(gi, 1);
     ktimespec_store(&target->ctime, vfs_now());
     mutex_unlock(&target->lock);
     WRITE_SHARED(gi->stale, true);
@@ -313,9 +313,8 @@ static void name_gone(struct inode *i, struct inode *dir, struct span name, bool
     bool isdir = S_ISDIR(i->mode);
     if (!isdir)
         mutex_lock(&i->lock);
-    WRITE_SHARED(i->nlink, isdir ? 0 : i->nlink - (i->nlink > 0));
+    uint32_t left = gfs_nlink_add(gi, isdir ? INT32_MIN : -1);
     ktimespec_store(&i->ctime, vfs_now());
-    uint32_t left = i->nlink;
     if (!isdir)
         mutex_unlock(&i->lock);
     WRITE_SHARED(gi->stale, left != 0);

@@ -75,6 +75,9 @@ extern const struct file_ops gofer_dir_fops, gofer_file_fops, gofer_special_fops
 MUST_CHECK int gfs_inode(struct super *sb, const struct c9_node *n, struct gofer_inode *parent,
                          struct span name, bool fresh, struct gofer_inode **out);
 void gfs_attr_update(struct gofer_inode *gi, const struct np_attr *a);
+// Our own doing changed the number of links, by n, not below 0. Returns what is left. An answer of
+// the Gofer may set it at any time: takes inode_lock.
+uint32_t gfs_nlink_add(struct gofer_inode *gi, int32_t n);
 void gfs_attr_from_fd(struct gofer_inode *gi, int fd);
 int gfs_refresh(struct gofer_inode *gi);       // attributes from fd or server
 void gfs_unhash(struct gofer_inode *gi);

@@ -40,6 +40,16 @@ void gfs_attr_update(struct gofer_inode *gi, const struct np_attr *a)
     set_locked(gi, a);
     spin_unlock(&c->inode_lock);
 }
+uint32_t gfs_nlink_add(struct gofer_inode *gi, int32_t n)
+{
+    struct gofer_client *c = gc_of(gi);
+    spin_lock(&c->inode_lock);
+    int64_t left = (int64_t)gi->vfs.nlink + n;
+    left = left < 0 ? 0 : left;
+    WRITE_SHARED(gi->vfs.nlink, (uint32_t)left);
+    spin_unlock(&c->inode_lock);
+    return (uint32_t)left;
+}
 void gfs_attr_from_fd(struct gofer_inode *gi, int fd)
 {
     struct stat st;
