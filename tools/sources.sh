@@ -9,6 +9,6 @@ product) find src -name '*.c' ! -name '*_test.c' ! -name '*_fuzz.c' ! -name test
     find src -name '*.S' ! -path 'src/platform/stub/*' | LC_ALL=C sort ;;
 unit) find src -name '*_test.c' | LC_ALL=C sort ;;
 fuzz) find src -name '*_fuzz.c' | LC_ALL=C sort ;;
-stub) find src/platform/stub -name '*.c' -o -path 'src/platform/stub/*.S' | LC_ALL=C sort ;;
+stub) find src/platform/stub \( -name '*.c' -o -name '*.S' \) ! -name '*_test.c' ! -name '*_fuzz.c' | LC_ALL=C sort ;;
 stubdeps) find src/platform/stub src/abi src/base -name '*.h' | LC_ALL=C sort ;;
 esac

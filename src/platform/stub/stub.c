@@ -6,13 +6,9 @@
 // runs on the alternate signal stack, which lies in the slot; the slot is found from that stack's
 // address and never from %gs, which belongs to the guest. Nothing here is a wall: the guest can jump
 // into it and write all of its data. The walls are the seccomp filter and the Sentry's checks.
-#include "platform/stub/sysmsg.h"
+#include "platform/stub/stub.h"
 #include <asm/unistd.h>
 #include <linux/futex.h>
-
-#define AI static inline __attribute__((always_inline))
-#define HIDDEN __attribute__((visibility("hidden")))
-#define LOAD(x) __atomic_load_n(&(x), __ATOMIC_ACQUIRE)
 
 // Handed to the kernel, reached from assembly, or defined there.
 HIDDEN void stub_signal(int sig, struct stub_siginfo *si, struct stub_ucontext *uc);
@@ -32,23 +28,9 @@ HIDDEN long stub_clone_thread(struct slot *s, uintptr_t sp);
 HIDDEN int64_t stub_cmpxchg(uint64_t addr, uint32_t expect, uint32_t desired);
 HIDDEN long stub_futex(uint64_t uaddr, uint64_t op, uint64_t val, uint64_t timeout, uint64_t uaddr2,
                        uint64_t val3, uint32_t *intr);
-extern HIDDEN char stub_start[], stub_end[], stub_fork[], stub_slots[];
 extern HIDDEN char stub_cmpxchg_insn[], stub_cmpxchg_fault[], stub_futex_win[], stub_futex_end[],
     stub_futex_abort[], stub_win_resume[], stub_win_resume_end[], stub_win_fast[],
     stub_win_fast_end[], stub_win_last[], stub_win_last_end[];
-
-AI long call6(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f)
-{
-    register uint64_t r10 __asm__("r10") = d;
-    register uint64_t r8 __asm__("r8") = e;
-    register uint64_t r9 __asm__("r9") = f;
-    long ret;
-    __asm__ volatile("syscall"
-                     : "=a"(ret)
-                     : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-                     : "rcx", "r11", "memory");
-    return ret;
-}
 
 // The compiler may turn loops and copies into calls of these.
 HIDDEN void *memset(void *p, int c, size_t n);
@@ -64,27 +46,6 @@ void *memcpy(void *d, const void *s, size_t n)
     void *p = d;
     __asm__ volatile("rep movsb" : "+D"(p), "+S"(s), "+c"(n) : : "memory");
     return d;
-}
-
-AI struct slot *slot_of(const void *p)
-{
-    uintptr_t off = (uintptr_t)p - (uintptr_t)stub_slots;
-    return (struct slot *)((uintptr_t)stub_slots + (off & ~(uintptr_t)(SLOT_SIZE - 1)));
-}
-AI struct stub_ucontext *frame_of(struct slot *s)
-{
-    return (struct stub_ucontext *)s->uc;
-}
-AI bool within(uint64_t rip, const char *start, const char *end)
-{
-    return rip - (uintptr_t)start < (uintptr_t)end - (uintptr_t)start;
-}
-// The CPU we run on, from the limit of the kernel's per-CPU segment: works without RDPID.
-AI uint32_t cpu_now(void)
-{
-    uint32_t v;
-    __asm__ volatile("lsl %1, %0" : "=r"(v) : "r"(0x7b) : "cc");
-    return v & 0xfff;
 }
 
 // --- handover ------------------------------------------------------------------------------------
@@ -226,6 +187,12 @@ static void do_work(struct slot *s)
         close_fd((uint64_t)fd);
 }
 
+static void read_bases(struct slot *s)
+{
+    __asm__ volatile("rdfsbase %0" : "=r"(s->ev_fs_base));
+    __asm__ volatile("rdgsbase %0" : "=r"(s->ev_gs_base));
+}
+
 // --- the loop ------------------------------------------------------------------------------------
 // By way of rt_sigreturn, which blocks every signal: a late interrupt must find no stack to use.
 [[noreturn]] static void exit_thread(struct slot *s)
@@ -240,6 +207,15 @@ static void do_work(struct slot *s)
     stub_exit_final(uc);
 }
 
+// The result of a system call is in the frame: back to the guest, if nothing came in between.
+[[noreturn]] static void leave_call(struct slot *s, struct stub_ucontext *uc)
+{
+    s->exit_rip = uc->rip;
+    s->exit_rsp = uc->rsp;
+    s->exit_flags = uc->rflags;
+    stub_exit_fast(uc, s); // looks at s->intr
+}
+
 [[noreturn]] static void serve(struct slot *s)
 {
     for (;;) {
@@ -249,13 +225,7 @@ static void do_work(struct slot *s)
         switch (s->reply) {
         case STUB_RETURN:
             uc->rax = s->ret;
-            s->exit_rip = uc->rip;
-            s->exit_rsp = uc->rsp;
-            s->exit_flags = uc->rflags;
-            if (!LOAD(s->intr))
-                stub_exit_fast(uc, s);
-            event = STUB_EV_INTERRUPT;
-            break;
+            leave_call(s, uc);
         case STUB_RESUME:
             if (s->set & STUB_SET_FS)
                 __asm__ volatile("wrfsbase %0" : : "r"(s->fs_base));
@@ -271,18 +241,37 @@ static void do_work(struct slot *s)
             break;
         case STUB_EXIT: exit_thread(s);
         }
-        if (event == STUB_EV_INTERRUPT) {
-            __asm__ volatile("rdfsbase %0" : "=r"(s->ev_fs_base));
-            __asm__ volatile("rdgsbase %0" : "=r"(s->ev_gs_base));
-        }
+        if (event == STUB_EV_INTERRUPT)
+            read_bases(s);
         post(s, event);
     }
 }
 
+// --- one system call -----------------------------------------------------------------------------
+// May the call's return skip rt_sigreturn? (rcx and r11 as the kernel leaves them, flags that popf
+// restores, 64-bit code.)
+AI bool plain_call(const struct slot *s, const struct stub_ucontext *uc)
+{
+    constexpr uint64_t odd_flags = 0x100 | 0x4000 | 0x10000 | 0x40000; // TF, NT, RF, AC
+    return s->arch == 0xc000003e && uc->rcx == uc->rip && uc->r11 == uc->rflags &&
+           !(uc->rflags & odd_flags) && uc->cs == 0x33 && uc->ss == 0x2b;
+}
+
+// A system call of the guest: registers in *uc (rip after the instruction, rax the number), s->uc,
+// s->uc_off and s->arch are set. Every way in ends here: the SIGSYS handler and patched call sites.
+[[noreturn]] static void serve_call(struct slot *s, struct stub_ucontext *uc)
+{
+    bool answered = false; // by this process itself: uc->rax is the result
+    if (answered && plain_call(s, uc))
+        leave_call(s, uc);
+    read_bases(s);
+    post(s, STUB_EV_SYSCALL);
+    serve(s);
+}
+
 void stub_interrupted(struct slot *s)
 {
-    __asm__ volatile("rdfsbase %0" : "=r"(s->ev_fs_base));
-    __asm__ volatile("rdgsbase %0" : "=r"(s->ev_gs_base));
+    read_bases(s);
     post(s, STUB_EV_INTERRUPT);
     serve(s);
 }
@@ -333,15 +322,15 @@ void stub_signal(int sig, struct stub_siginfo *si, struct stub_ucontext *uc)
     }
     s->uc = (uintptr_t)uc;
     s->uc_off = (uint32_t)((uintptr_t)uc - (uintptr_t)s);
+    if (sig == 31) {
+        s->arch = si->arch;
+        serve_call(s, uc);
+    }
     s->signo = sig;
     s->code = si->code;
     s->addr = si->addr;
-    s->arch = si->arch;
-    __asm__ volatile("rdfsbase %0" : "=r"(s->ev_fs_base));
-    __asm__ volatile("rdgsbase %0" : "=r"(s->ev_gs_base));
-    post(s, sig == 31            ? STUB_EV_SYSCALL
-            : sig == STUB_SIGNAL ? STUB_EV_INTERRUPT
-                                 : STUB_EV_FAULT);
+    read_bases(s);
+    post(s, sig == STUB_SIGNAL ? STUB_EV_INTERRUPT : STUB_EV_FAULT);
     serve(s);
 }
 

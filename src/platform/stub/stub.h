@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the stub's own files share. Freestanding code, compiled with general registers only: no
+// libc, no writable data, no jump tables, no relocations (tools/build-stub.sh checks). Everything
+// here runs in guest processes with the guest's rights; see stub.c.
+#pragma once
+#include "platform/stub/sysmsg.h"
+
+#define AI static inline __attribute__((always_inline))
+#define HIDDEN __attribute__((visibility("hidden")))
+#define LOAD(x) __atomic_load_n(&(x), __ATOMIC_ACQUIRE)
+
+extern HIDDEN char stub_start[], stub_end[], stub_fork[], stub_slots[];
+
+AI long call6(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f)
+{
+    register uint64_t r10 __asm__("r10") = d;
+    register uint64_t r8 __asm__("r8") = e;
+    register uint64_t r9 __asm__("r9") = f;
+    long ret;
+    __asm__ volatile("syscall"
+                     : "=a"(ret)
+                     : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
+                     : "rcx", "r11", "memory");
+    return ret;
+}
+
+AI struct slot *slot_of(const void *p)
+{
+    uintptr_t off = (uintptr_t)p - (uintptr_t)stub_slots;
+    return (struct slot *)((uintptr_t)stub_slots + (off & ~(uintptr_t)(SLOT_SIZE - 1)));
+}
+AI struct stub_ucontext *frame_of(struct slot *s)
+{
+    return (struct stub_ucontext *)s->uc;
+}
+AI bool within(uint64_t rip, const char *start, const char *end)
+{
+    return rip - (uintptr_t)start < (uintptr_t)end - (uintptr_t)start;
+}
+// The CPU we run on, from the limit of the kernel's per-CPU segment: works without RDPID.
+AI uint32_t cpu_now(void)
+{
+    uint32_t v;
+    __asm__ volatile("lsl %1, %0" : "=r"(v) : "r"(0x7b) : "cc");
+    return v & 0xfff;
+}
