@@ -56,6 +56,11 @@ int copy_out(struct mm *mm, uaddr_t dst, const void *src, size_t n)
 long copy_in_str(struct mm *mm, char *dst, uaddr_t src, size_t size)
 {
     size_t done = 0;
+    if (mm->as->ops->read_str && src.v < mm->task_size) {
+        size_t n = mm->as->ops->read_str(mm->as, dst, src, size);
+        if (n)
+            return (long)n - 1;
+    }
     while (done < size) {
         uint64_t at = src.v + done;
         size_t n = MIN(size - done, PAGE_SIZE - (at & (PAGE_SIZE - 1)));

@@ -101,6 +101,9 @@ struct platform_ops {
     // Bytes copied before the first fault (may be short), or -EFAULT when none, -ESRCH when dead.
     long (*read_mem)(struct aspace *as, void *dst, uaddr_t src, size_t n);
     long (*write_mem)(struct aspace *as, uaddr_t dst, const void *src, size_t n);
+    // Optional: a string argument of the system call that the current fiber answers, with its terminator
+    // into dst[size], when the stub has copied it already. Its length, or 0: use read_mem.
+    size_t (*read_str)(struct aspace *as, char *dst, uaddr_t src, size_t size);
     // [ctx] *old = value found; stored when it equals expect. 0, -EFAULT.
     int (*cmpxchg32)(struct pcontext *ctx, uaddr_t addr, uint32_t expect, uint32_t desired,
                      uint32_t *old);

@@ -6,6 +6,7 @@
 #include "host/raw.h"
 #include "host/seccomp.h"
 #include "platform/internal.h"
+#include "platform/marshal.h"
 #include "stub_syms.h"
 #include <fcntl.h>
 #include <linux/capability.h>
@@ -27,6 +28,7 @@ constexpr int VDSO_PARTS = 4;
 extern const uint8_t stub_blob[STUB_SIZE];
 
 struct st_global st;
+const struct marshal_row *marshal_rows;
 struct part {
     uint64_t start, end;
 };
@@ -276,16 +278,21 @@ static void zygote_private_slots(struct zygote_plan *plan)
 static void zygote_map(struct zygote_plan *plan)
 {
     constexpr int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
+    constexpr uint64_t rows = PAGE_ALIGN_UP(MARSHAL_ROWS * sizeof(struct marshal_row));
     uint64_t fork = st.base + STUB_FORK_OFF, text = PAGE_ALIGN_UP(STUB_SIZE);
-    STEP(plan, 60, host_call(__NR_mmap, st.base, text, PROT_READ | PROT_WRITE, flags, -1, 0));
+    static_assert(OFF_stub_table == PAGE_ALIGN_UP(STUB_SIZE));
+    STEP(plan, 60, host_call(__NR_mmap, st.base, text + rows, PROT_READ | PROT_WRITE, flags, -1, 0));
     STEP(plan, 61, host_call(__NR_mmap, fork, STUB_FORK_SIZE, PROT_READ | PROT_WRITE, flags, -1, 0));
     memcpy((void *)st.base, stub_blob, STUB_SIZE);
+    if (marshal_rows)
+        memcpy((void *)(st.base + text), marshal_rows, MARSHAL_ROWS * sizeof(struct marshal_row));
     STEP(plan, 62, host_call(__NR_mprotect, st.base, text, PROT_READ | PROT_EXEC));
-    host_call(__NR_mseal, st.base, text, 0); // where the host has it
+    STEP(plan, 63, host_call(__NR_mprotect, st.base + text, rows, PROT_READ));
+    host_call(__NR_mseal, st.base, text + rows, 0); // where the host has it
     if (plan->traced)
         zygote_private_slots(plan);
     struct part vdso = zygote_vdso(plan), none = {USER_TOP, USER_TOP};
-    struct part keep[4] = {{st.base, st.base + text},
+    struct part keep[4] = {{st.base, st.base + text + rows},
                            {fork, fork + STUB_FORK_SIZE},
                            plan->traced ? (struct part){st.slots, st.base + STUB_SPAN} : none,
                            vdso.end ? vdso : none};

@@ -87,6 +87,17 @@ void *fiber_data(void)
     struct fiber *f = fiber_current();
     return f ? f->data : nullptr;
 }
+void *fiber_local(void)
+{
+    struct fiber *f = fiber_current();
+    return f ? f->local : nullptr;
+}
+void fiber_set_local(void *p)
+{
+    struct fiber *f = fiber_current();
+    if (f)
+        f->local = p;
+}
 
 // --- life --------------------------------------------------------------------------------------
 static void park_timeout(struct timer *t)

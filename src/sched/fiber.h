@@ -34,6 +34,10 @@ MUST_CHECK struct fiber *fiber_new(void (*fn)(void *), void *arg, void *data);
 void fiber_start(struct fiber *f);
 struct fiber *fiber_current(void); // null outside a fiber (worker loop, timer callbacks)
 void *fiber_data(void);            // the `data` of the current fiber; null outside one
+// A pointer of the platform's for the current fiber: the context whose system call it answers. Null
+// outside a fiber.
+void *fiber_local(void);
+void fiber_set_local(void *p);
 // Ends the current fiber. `last` (may be null) runs on the worker's own stack after the fiber's
 // stack is no longer in use.
 [[noreturn]] void fiber_exit(void (*last)(void *), void *arg);

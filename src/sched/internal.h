@@ -40,6 +40,7 @@ struct fiber {
     uint32_t state;         // [A] enum fiber_state
     uint32_t intr;          // [A] FIBER_INTR_*
     void *data;             // [C]
+    void *local;            // own
     struct list link;       // [lock of the run queue]
     struct worker *last;    // [A] where it ran last
     void (*fn)(void *);     // [C]

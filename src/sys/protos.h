@@ -22,6 +22,18 @@
 #define KIND_uout uaddr_t
 #define KIND_uinout uaddr_t
 #define KIND_uaddr uaddr_t
+// Memory of a known size, in all directions (kinds.def).
+#define BUFFER(kind, flags) ADDRESS_KIND(kind)
+#define STRUCT(name, bytes)                                                       \
+    ADDRESS_KIND(in_##name) ADDRESS_KIND(out_##name) ADDRESS_KIND(io_##name)      \
+    ADDRESS_KIND(ina_##name) ADDRESS_KIND(outa_##name) ADDRESS_KIND(ioa_##name)
+#define ADDRESS_KIND(kind)               \
+    typedef uaddr_t KIND_##kind;         \
+    static inline uaddr_t TO_##kind(uint64_t v) { return UADDR(v); }
+#include "sys/kinds.def"
+#undef ADDRESS_KIND
+#undef BUFFER
+#undef STRUCT
 #define TO_fd(v) ((int)(v))
 #define TO_int(v) ((int)(v))
 #define TO_sig(v) ((int)(v))

@@ -105,9 +105,9 @@ static void put_arg(struct task *t, struct strbuf *b, const char *kind, size_t n
         strbuf_fmt(b, "%ld", (long)a[0]);
     else if (IS("uint"))
         strbuf_fmt(b, "%u", (unsigned)a[0]);
-    else if (IS("uin") && sized)
+    else if (IS("inbuf") && sized)
         put_data(t, b, a[0], a[1]);
-    else if (IS("uout") && sized && returned && result >= 0)
+    else if (IS("outbuf") && sized && returned && result >= 0)
         put_data(t, b, a[0], MIN((uint64_t)result, a[1]));
     else
         strbuf_fmt(b, "0x%lx", a[0]);

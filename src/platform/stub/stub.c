@@ -6,6 +6,7 @@
 // runs on the alternate signal stack, which lies in the slot; the slot is found from that stack's
 // address and never from %gs, which belongs to the guest. Nothing here is a wall: the guest can jump
 // into it and write all of its data. The walls are the seccomp filter and the Sentry's checks.
+#include "platform/stub/marshal.h"
 #include "platform/stub/stub.h"
 #include <asm/unistd.h>
 #include <linux/futex.h>
@@ -224,9 +225,17 @@ static void read_bases(struct slot *s)
         uint32_t event = STUB_EV_BROKEN;
         switch (s->reply) {
         case STUB_RETURN:
+            if (s->marshal.nout && !stub_unmarshal(s)) {
+                event = STUB_EV_OUTFAULT;
+                break;
+            }
             uc->rax = s->ret;
             leave_call(s, uc);
         case STUB_RESUME:
+            if (s->marshal.nout && !stub_unmarshal(s)) {
+                event = STUB_EV_OUTFAULT;
+                break;
+            }
             if (s->set & STUB_SET_FS)
                 __asm__ volatile("wrfsbase %0" : : "r"(s->fs_base));
             if (s->set & STUB_SET_GS)
@@ -264,6 +273,7 @@ AI bool plain_call(const struct slot *s, const struct stub_ucontext *uc)
     bool answered = false; // by this process itself: uc->rax is the result
     if (answered && plain_call(s, uc))
         leave_call(s, uc);
+    stub_marshal(s, uc);
     read_bases(s);
     post(s, STUB_EV_SYSCALL);
     serve(s);
@@ -297,6 +307,8 @@ static void signal_in_stub(struct slot *s, int sig, struct stub_ucontext *uc)
         uc->rax = -38;
     } else if (rip == (uintptr_t)stub_cmpxchg_insn) {
         uc->rip = (uintptr_t)stub_cmpxchg_fault;
+    } else if (within(rip, stub_user_start, stub_user_end)) {
+        uc->rip = (uintptr_t)stub_user_fault;
     } else {
         s->uc = (uintptr_t)uc;
         post(s, STUB_EV_BROKEN);

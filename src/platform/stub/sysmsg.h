@@ -74,6 +74,7 @@ enum stub_event : uint32_t {
     STUB_EV_DONE,   // the work list is done
     STUB_EV_BORN,   // first sign of life of a new process
     STUB_EV_BROKEN, // the stub itself faulted or understood nothing
+    STUB_EV_OUTFAULT, // a return was told to write results (slot.marshal.out), and one faulted
 };
 enum stub_reply : uint32_t {
     STUB_RETURN, // a system call returns `ret`; nothing else in the frame changes
@@ -100,6 +101,21 @@ struct stub_work {
 };
 static_assert(sizeof(struct stub_work) == 64);
 #define SLOT_WORK_MAX 16
+
+// What the stub did with the arguments of the call that it hands over (platform/marshal.h), and what
+// it is to write into guest memory before the return. Offsets count from SLOT_DATA_OFF.
+#define SLOT_OUT_MAX 16
+struct slot_marshal {
+    uint32_t valid; // stub: bit i: argument i lies at in_off[i]; bit 8+i: out_len[i] bytes at it can be written
+    uint32_t nout;  // Sentry: entries of out[]; the stub sets it to 0 when it has written them
+    uint16_t in_off[6], in_len[6], out_len[6];
+    uint32_t pad[5];
+    struct slot_out {
+        uint64_t addr;
+        uint32_t off, len;
+    } out[SLOT_OUT_MAX];
+};
+static_assert(sizeof(struct slot_marshal) == 64 + 16 * SLOT_OUT_MAX);
 
 // One cache line carries a system call and its answer; the registers follow in the signal frame.
 struct slot {
@@ -138,6 +154,7 @@ struct slot {
     int64_t ts[2];       // struct timespec of WORK_FUTEX
     uint64_t pad6[6];
     struct stub_work work[SLOT_WORK_MAX];
+    struct slot_marshal marshal;
 };
 static_assert(sizeof(struct slot) <= SLOT_DATA_OFF);
 static_assert(offsetof(struct slot, state) == S_STATE && offsetof(struct slot, intr) == S_INTR &&

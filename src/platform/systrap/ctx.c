@@ -96,6 +96,8 @@ int st_context_alloc(struct st_aspace *as, struct st_context **out)
 void st_context_drop(struct st_context *c, enum st_slot_fate fate)
 {
     struct st_aspace *as = st_space_of(c);
+    if (fiber_local() == c)
+        fiber_set_local(nullptr);
     spin_lock(&as->ctx_lock);
     list_del(&c->link);
     uint64_t bit = 1ull << (c->index % 64);
@@ -301,6 +303,8 @@ static bool event_syscall(struct st_context *c, struct user_regs *r, struct peve
     c->fast = ev->arch == AUDIT_ARCH_X86_64 && r->rcx == r->rip && r->r11 == r->rflags &&
               !(r->rflags & odd_flags) && r->cs == 0x33 && r->ss == 0x2b;
     r->orig_rax = (uint64_t)(int64_t)(int32_t)r->rax;
+    if (ev->arch == AUDIT_ARCH_X86_64)
+        st_marshal_take(c, r);
     r->rax = (uint64_t)-ENOSYS;
     return true;
 }
@@ -350,6 +354,10 @@ void st_run(struct pcontext *pc, struct user_regs *r, struct pevent *ev)
     struct st_context *c = st_ctx(pc);
     struct st_aspace *as = st_space_of(c);
     *ev = (struct pevent){.kind = PEV_DEAD};
+    st_marshal_end(c);
+    if (c->m.failed) // a result that somebody wanted to see before the end of the call
+        r->rax = (uint64_t)-EFAULT;
+    c->m.failed = false;
     while (!st_prove(as) && !st_dead(as)) {
         wait_begin(c, ST_USER);
         if (intr_take(c)) { // after the store of `waiting`: st_interrupt has the other order
@@ -357,9 +365,16 @@ void st_run(struct pcontext *pc, struct user_regs *r, struct pevent *ev)
             *ev = (struct pevent){.kind = PEV_INTERRUPT};
             return;
         }
-        hand_over(c, regs_put(c, r));
+        bool writes = st_marshal_send(c);
+        uint32_t how = regs_put(c, r);
+        hand_over(c, how);
         if (!wait_stub(c))
             return;
+        if (writes && READ_SHARED(c->slot->event) == STUB_EV_OUTFAULT) {
+            if (how == STUB_RETURN) // else a signal's handler starts: as if the call had come to that
+                r->rax = (uint64_t)-EFAULT;
+            continue;
+        }
         if (!event_take(c, r, ev)) {
             *ev = (struct pevent){.kind = PEV_DEAD};
             st_kill(as, "the stub broke the protocol");

@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory calls: carried out by the context's own thread from a list in its slot, or, for plain
-// copies, through process_vm_readv/writev. Nothing here touches the stub's region: ranges end at
-// task_size.
+// Memory calls: carried out by the context's own thread from a list in its slot. (Plain copies:
+// marshal.c.) Nothing here touches the stub's region: ranges end at task_size.
 #include "abi/errno.h"
 #include "host/raw.h"
 #include "platform/systrap/systrap.h"
 #include <linux/futex.h>
 #include <sys/mman.h>
+
+// What a running call found writable may be so no longer.
+static void shape_changes(struct pcontext *ctx)
+{
+    __atomic_fetch_add(&st_as(ctx->as)->shape, 1, __ATOMIC_SEQ_CST);
+}
 
 // One host call; its result, -ESRCH when the stub is gone.
 static long call(struct pcontext *ctx, struct stub_work w)
@@ -33,6 +38,7 @@ int st_map(struct pcontext *ctx, uint64_t addr, uint64_t len, int prot, int flag
     struct st_aspace *as = st_as(ctx->as);
     if (!guest_range_ok(addr, len))
         return -EINVAL;
+    shape_changes(ctx);
     struct stub_work w = {.op = WORK_CALL,
                           .nr = __NR_mmap,
                           .a = {addr, len, (uint64_t)prot, (uint64_t)(flags | MAP_FIXED), ~0ull, off}};
@@ -61,6 +67,7 @@ int st_unmap(struct pcontext *ctx, uint64_t addr, uint64_t len)
 {
     if (!guest_range_ok(addr, len))
         return -EINVAL;
+    shape_changes(ctx);
     return call_expect(ctx, (struct stub_work){.op = WORK_CALL, .nr = __NR_munmap, .a = {addr, len}},
                        0);
 }
@@ -69,6 +76,7 @@ int st_protect(struct pcontext *ctx, uint64_t addr, uint64_t len, int prot)
 {
     if (!guest_range_ok(addr, len))
         return -EINVAL;
+    shape_changes(ctx);
     return call_expect(ctx,
                        (struct stub_work){.op = WORK_CALL,
                                           .nr = __NR_mprotect,
@@ -81,6 +89,7 @@ int st_remap(struct pcontext *ctx, uint64_t old, uint64_t old_len, uint64_t new_
 {
     if (!guest_range_ok(old, old_len) || !guest_range_ok(new_addr, new_len))
         return -EINVAL;
+    shape_changes(ctx);
     uint64_t flags = new_addr == old ? 0 : MREMAP_MAYMOVE | MREMAP_FIXED;
     return call_expect(ctx,
                        (struct stub_work){.op = WORK_CALL,
@@ -93,6 +102,7 @@ int st_advise(struct pcontext *ctx, uint64_t addr, uint64_t len, int advice)
 {
     if (!guest_range_ok(addr, len))
         return -EINVAL;
+    shape_changes(ctx);
     return call_expect(ctx,
                        (struct stub_work){.op = WORK_CALL,
                                           .nr = __NR_madvise,
@@ -124,15 +134,6 @@ long st_futex(struct pcontext *ctx, const struct pfutex *f)
         if (w.ret != -EINTR || intr)
             return stub_result(w.ret);
     }
-}
-
-long st_read_mem(struct aspace *as, void *dst, uaddr_t src, size_t n)
-{
-    return st_prove(st_as(as)) ? -ESRCH : guest_read(st_as(as)->pid, dst, src, n);
-}
-long st_write_mem(struct aspace *as, uaddr_t dst, const void *src, size_t n)
-{
-    return st_prove(st_as(as)) ? -ESRCH : guest_write(st_as(as)->pid, dst, src, n);
 }
 
 int st_cmpxchg32(struct pcontext *ctx, uaddr_t addr, uint32_t expect, uint32_t desired,

@@ -42,6 +42,7 @@ const struct platform_ops systrap_ops = {
     .futex = st_futex,
     .read_mem = st_read_mem,
     .write_mem = st_write_mem,
+    .read_str = st_read_str,
     .cmpxchg32 = st_cmpxchg32,
     .host_pid = host_pid,
 };

@@ -11,6 +11,7 @@
 #pragma once
 #include "base/list.h"
 #include "platform/internal.h"
+#include "platform/marshal.h"
 #include "sched/fiber.h"
 #include "sched/mutex.h"
 #include "sched/timer.h"
@@ -31,10 +32,24 @@ struct st_aspace {
     uint64_t used[SLOT_COUNT / 64];// [ctx_lock] slots
     uint64_t leaving[SLOT_COUNT / 64]; // [ctx_lock] of these: the thread has been told to end
     uint32_t nleaving;             // [ctx_lock]
+    uint32_t shape;                // [A] counts changes after which memory may no longer be writable
     struct hostpoll bell_poll, ctl_poll;
     bool polled;                   // these are registered
     struct list all_link;          // [space list's lock]
     struct list pid_link;          // [pid table's lock]
+};
+
+// The arguments of the system call that a context's fiber answers, as its stub marshalled them: what
+// was read from the slot once and checked. Only the bytes themselves stay hostile. [owner fiber]
+struct st_marshal {
+    uint32_t in, out;              // bit i: argument i was copied in; can be written
+    uint32_t shape;                // of the space when `out` was taken
+    uint16_t in_off[6], in_len[6], out_len[6];
+    uint64_t addr[6];
+    uint32_t used;                 // of the data area
+    uint32_t nout;                 // results that the stub is to write before it returns
+    bool failed;                   // one could not be written
+    struct slot_out pending[SLOT_OUT_MAX];
 };
 
 enum st_wait : uint8_t { ST_IDLE, ST_USER, ST_WORK, ST_BORN };
@@ -51,6 +66,7 @@ struct st_context {
     uint32_t fp_off;               // through st_fp_find(); 0: none, the guest will see the initial one
     bool cur_valid;                // cur is what the frame holds
     bool fast;                     // the frame is a system call's and may be left without sigreturn
+    struct st_marshal m;
     // Shared with other fibers and callbacks.
     enum st_wait waiting;          // [A] what we wait for from the stub
     uint32_t intr;                 // [A] interrupt() since the last return to the caller
@@ -115,6 +131,14 @@ MUST_CHECK int st_work(struct st_context *c, struct stub_work *items, uint32_t n
 void st_work_start(struct st_context *c, const struct stub_work *items, uint32_t n);
 MUST_CHECK int st_work_finish(struct st_context *c, struct stub_work *items, uint32_t n);
 
+// marshal.c
+void st_marshal_take(struct st_context *c, const struct user_regs *r); // a system call has come in
+bool st_marshal_send(struct st_context *c); // before a return to the guest; true: the stub has to write
+void st_marshal_end(struct st_context *c);  // from here on memory is copied the slow way
+long st_read_mem(struct aspace *as, void *dst, uaddr_t src, size_t n);
+long st_write_mem(struct aspace *as, uaddr_t dst, const void *src, size_t n);
+size_t st_read_str(struct aspace *as, char *dst, uaddr_t src, size_t size);
+
 // fp.c
 constexpr uint32_t FP_UNKNOWN = ~0u;
 uint32_t st_fp_find(struct st_context *c); // offset in the slot, 0: none
@@ -132,8 +156,6 @@ int st_remap(struct pcontext *ctx, uint64_t old, uint64_t old_len, uint64_t new_
              uint64_t new_len);
 int st_advise(struct pcontext *ctx, uint64_t addr, uint64_t len, int advice);
 long st_futex(struct pcontext *ctx, const struct pfutex *f);
-long st_read_mem(struct aspace *as, void *dst, uaddr_t src, size_t n);
-long st_write_mem(struct aspace *as, uaddr_t dst, const void *src, size_t n);
 int st_cmpxchg32(struct pcontext *ctx, uaddr_t addr, uint32_t expect, uint32_t desired,
                  uint32_t *old);
 uint64_t st_cpu_time(struct pcontext *ctx);
