@@ -28,40 +28,22 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-static struct {
-    struct boot_config *cfg;
-    struct boot_fs fs; // stays: exec needs the root and the mounts
-    bool exited;
-} the;
-
-// --- the end ------------------------------------------------------------------------------------
-static void on_container_exit(struct task *init, int wait_status)
-{
-    (void)init;
-    if (__atomic_exchange_n(&the.exited, true, __ATOMIC_ACQ_REL))
-        return;
-    ctl_send(CTL_EXITED, wait_status, nullptr);
-    // Pid 1 of the namespace: the kernel kills and reaps every stub before our parent sees our end.
-    for (;;)
-        host_call(__NR_exit_group, 0);
-}
-
 // --- from the first fiber on ----------------------------------------------------------------------
 static void boot_fiber(void *arg)
 {
     struct boot_config *c = arg;
-    boot_fs_build(c, &the.fs);
-    boot_stage(c, "mounts");
-    boot_resolve_user(&c->spec->process, &the.fs);
-    if (c->spec->process.user && c->spec->process.uid != 0)
-        c->spec->process.caps[CAPS_EFFECTIVE] = c->spec->process.caps[CAPS_PERMITTED] = 0;
-    boot_fs_finish(c, &the.fs);
-    boot_start_program(c, &the.fs);
-    boot_stage(c, "program started");
-    ctl_send(CTL_STARTED, 0, nullptr);
-    boot_control_open();
-    spec_free(c->spec);
-    c->spec = nullptr;
+    struct boot_container *b = boot_container_new(c->spec->id ? c->spec->id : "", BOOT_FD_CONTROL,
+                                                  true);
+    char text[900];
+    int fds[3];
+    if (!b)
+        boot_fail(1, "out of memory");
+    for (int i = 0; i < 3; i++) // each may be absent
+        fds[i] = host_call(__NR_fcntl, BOOT_FD_STDIN + i, F_GETFL) < 0 ? -1 : BOOT_FD_STDIN + i;
+    int status = boot_container_build(b, c, BOOT_FD_NINEP, fds, text, sizeof(text));
+    if (status)
+        boot_fail(status, "%s", text);
+    boot_config_free(c);
     fiber_exit(nullptr, nullptr);
 }
 
@@ -153,7 +135,7 @@ void boot_main(void)
         want |= (uint64_t)(host_call(__NR_fcntl, fd, F_GETFD) >= 0) << fd;
     if (confine_check_fds(want, BOOT_FD_END))
         boot_fail(1, "Sentry: unexpected descriptors");
-    struct boot_config *c = the.cfg = boot_config_read();
+    struct boot_config *c = boot_config_read();
     log_init(BOOT_FD_LOG, (enum log_format)c->log_format, (enum log_level)c->log_level, "sentry");
     crash_report_init();
     boot_stage(c, "executed");
@@ -168,7 +150,6 @@ void boot_main(void)
         boot_fail(1, "--strace: there is no system call %s", bad);
     strace_enter = on_strace_enter;
     strace_exit = on_strace_exit;
-    container_exit_hook = on_container_exit;
     set_machine(c);
     int maps = confine_sentry(c);
     const struct platform_ops *ops = platform_of(c);

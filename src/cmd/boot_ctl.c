@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the supervisor wants of a running Sentry. Messages are taken off the socket by the thread
-// that polls; each is worked on by a fiber of its own, because all of it takes sleeping locks.
+// What the processes that stand for containers outside want of a running Sentry: the supervisor,
+// and one for each container that has joined. Messages are taken off the sockets by the thread that
+// polls; each is worked on by a fiber of its own, because all of it takes sleeping locks.
 #include "abi/errno.h"
 #include "base/slab.h"
 #include "cmd/boot_task.h"
-#include "fs/hostfile.h"
+#include "fs/tty.h"
 #include "host/fdpass.h"
 #include "host/raw.h"
 #include <signal.h>
@@ -14,50 +15,47 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-constexpr int REQUEST_FDS = 4;
+constexpr int REQUEST_FDS = 6;
 struct request {
+    struct boot_container *b; // ref
+    bool gone;                // no message: the end of the socket
     struct ctl_msg m;
     int fds[REQUEST_FDS], nfds;
 };
 SLAB_DEFINE(request_slab, struct request);
-static struct hostpoll control;
-
-static void signal_first(int sig)
-{
-    siginfo_t si;
-    siginfo_kernel(&si, sig);
-    si.si_code = SI_USER;
-    signal_send_group(boot_tasks.first->group, &si);
-}
 
 // Before `start` there is nobody to take a signal; the container ends as its program would.
 static bool ends_held(int sig)
 {
-    return __atomic_load_n(&boot_tasks.held, __ATOMIC_ACQUIRE) && sig != SIGCHLD &&
-           sig != SIGCONT && sig != SIGURG && sig != SIGWINCH && sig != SIGSTOP &&
-           sig != SIGTSTP && sig != SIGTTIN && sig != SIGTTOU;
+    return sig != SIGCHLD && sig != SIGCONT && sig != SIGURG && sig != SIGWINCH &&
+           sig != SIGSTOP && sig != SIGTSTP && sig != SIGTTIN && sig != SIGTTOU;
 }
 
-static void do_signal(int sig, bool everybody)
+void boot_signal(struct boot_container *b, int sig, bool everybody)
 {
-    if (ends_held(sig)) {
-        ctl_send(CTL_EXITED, sig, nullptr);
-        for (;;)
-            host_call(__NR_exit_group, 0);
+    siginfo_t si;
+    siginfo_kernel(&si, sig);
+    si.si_code = SI_USER;
+    if (ends_held(sig) && __atomic_exchange_n(&b->held, false, __ATOMIC_ACQ_REL)) {
+        task_end_held(b->first, sig);
+        return;
     }
     if (sig == SIGKILL)
-        task_freeze_all(boot_tasks.first, false);
+        task_freeze_all(b->first, false);
     if (everybody)
-        task_signal_all(boot_tasks.first, sig);
+        task_signal_all(b->first, sig);
     else
-        signal_first(sig);
+        signal_send_group(b->first->group, &si);
 }
 
-static void do_terminal_signal(int sig)
+static void do_terminal_signal(struct boot_container *b, int sig)
 {
-    bool terminal = sig == SIGINT || sig == SIGQUIT || sig == SIGTSTP || sig == SIGWINCH;
-    if (!(terminal && hostfile_signal_foreground(sig)) && sig != SIGWINCH)
-        do_signal(sig, false);
+    bool keys = sig == SIGINT || sig == SIGQUIT || sig == SIGTSTP || sig == SIGWINCH;
+    struct tty_ctl *tty = b->terminal ? tty_of_file(b->terminal) : nullptr;
+    if (keys && tty && READ_SHARED(tty->fg))
+        tty_signal_foreground(tty, sig);
+    else if (sig != SIGWINCH)
+        boot_signal(b, sig, false);
 }
 
 static struct spec_process *read_process(int fd)
@@ -100,7 +98,7 @@ static void do_exec(struct request *q)
         }
     r.process = q->nfds > 0 ? read_process(q->fds[0]) : nullptr;
     if (r.process) {
-        status = boot_exec(&r, text, sizeof(text));
+        status = boot_exec(q->b, &r, text, sizeof(text));
         spec_process_free(r.process);
         mem_free(r.process);
     }
@@ -108,18 +106,37 @@ static void do_exec(struct request *q)
         if (r.stdio[i] >= 0)
             host_call(__NR_close, r.stdio[i]);
     if (status)
-        ctl_reply(CTL_REPLY, q->m.token, status, text);
+        ctl_tell(q->b->fd, CTL_REPLY, q->m.token, status, text);
 }
 
 static void do_ps(struct request *q)
 {
     struct strbuf out = {};
-    task_list_all(boot_tasks.first, &out);
+    task_list_all(q->b->first, &out);
     struct iovec v = {out.p, out.len};
     bool ok = !out.bad && q->nfds > 0 &&
               host_call(__NR_pwritev2, q->fds[0], &v, 1, 0, 0, 0) == (long)out.len;
     strbuf_free(&out);
-    ctl_reply(CTL_REPLY, q->m.token, ok ? 0 : 1, ok ? nullptr : "the list cannot be written");
+    ctl_tell(q->b->fd, CTL_REPLY, q->m.token, ok ? 0 : 1, ok ? nullptr : "the list cannot be written");
+}
+
+static void do_start(struct request *q)
+{
+    struct boot_container *b = q->b;
+    if (!__atomic_exchange_n(&b->held, false, __ATOMIC_ACQ_REL)) {
+        ctl_tell(b->fd, CTL_REPLY, q->m.token, 1, "cannot start an already running container");
+        return;
+    }
+    ctl_tell(b->fd, CTL_STATE, 0, CONTAINER_RUNNING, nullptr);
+    ctl_tell(b->fd, CTL_REPLY, q->m.token, 0, nullptr);
+    task_start_held(b->first);
+}
+
+static void do_freeze(struct request *q, bool freeze)
+{
+    task_freeze_all(q->b->first, freeze);
+    ctl_tell(q->b->fd, CTL_STATE, 0, freeze ? CONTAINER_PAUSED : CONTAINER_RUNNING, nullptr);
+    ctl_tell(q->b->fd, CTL_REPLY, q->m.token, 0, nullptr);
 }
 
 static void work(struct request *q)
@@ -130,22 +147,16 @@ static void work(struct request *q)
     case CTL_SIGNAL:
     case CTL_WINCH:
         if (sig_ok)
-            do_terminal_signal(m->value);
+            do_terminal_signal(q->b, m->value);
         return;
     case CTL_START:
-        if (!__atomic_exchange_n(&boot_tasks.held, false, __ATOMIC_ACQ_REL)) {
-            ctl_reply(CTL_REPLY, m->token, 1, "cannot start an already running container");
-            return;
-        }
-        ctl_send(CTL_STATE, CONTAINER_RUNNING, nullptr);
-        ctl_reply(CTL_REPLY, m->token, 0, nullptr);
-        task_start_held(boot_tasks.first);
+        do_start(q);
         return;
     case CTL_KILL:
     case CTL_KILL_ALL:
-        ctl_reply(CTL_REPLY, m->token, sig_ok ? 0 : 1, sig_ok ? nullptr : "invalid signal");
+        ctl_tell(q->b->fd, CTL_REPLY, m->token, sig_ok ? 0 : 1, sig_ok ? nullptr : "invalid signal");
         if (sig_ok)
-            do_signal(m->value, m->kind == CTL_KILL_ALL);
+            boot_signal(q->b, m->value, m->kind == CTL_KILL_ALL);
         return;
     case CTL_EXEC:
         do_exec(q);
@@ -153,16 +164,17 @@ static void work(struct request *q)
     case CTL_EXEC_SIGNAL:
     case CTL_EXEC_WINCH:
         if (sig_ok)
-            boot_exec_signal(m->token, m->value);
+            boot_exec_signal(q->b, m->token, m->value);
         return;
     case CTL_HANGUP:
-        boot_exec_hangup(m->token);
+        boot_exec_hangup(q->b, m->token);
         return;
     case CTL_PAUSE:
     case CTL_RESUME:
-        task_freeze_all(boot_tasks.first, m->kind == CTL_PAUSE);
-        ctl_send(CTL_STATE, m->kind == CTL_PAUSE ? CONTAINER_PAUSED : CONTAINER_RUNNING, nullptr);
-        ctl_reply(CTL_REPLY, m->token, 0, nullptr);
+        do_freeze(q, m->kind == CTL_PAUSE);
+        return;
+    case CTL_JOIN:
+        boot_join(q->b, m->token, q->fds, q->nfds, m->value);
         return;
     case CTL_PS:
         do_ps(q);
@@ -177,17 +189,38 @@ static void request_end(struct request *q)
     for (int i = 0; i < q->nfds; i++)
         if (q->fds[i] >= 0)
             host_call(__NR_close, q->fds[i]);
+    boot_container_put(q->b);
     slab_free(&request_slab, q);
 }
 static void request_fiber(void *arg)
 {
-    work(arg);
-    request_end(arg);
+    struct request *q = arg;
+    if (q->gone)
+        boot_container_abandon(q->b);
+    else
+        work(q);
+    request_end(q);
     fiber_exit(nullptr, nullptr);
+}
+
+// Putting a reference may end a container, which sleeps: only the fiber does that. The reference is
+// taken last, therefore.
+static void request_start(struct boot_container *b, struct request *q)
+{
+    struct fiber *f = fiber_new(request_fiber, q, nullptr);
+    if (f) {
+        q->b = boot_container_get(b);
+        fiber_start(f);
+        return;
+    }
+    for (int i = 0; i < q->nfds; i++)
+        host_call(__NR_close, q->fds[i]);
+    slab_free(&request_slab, q);
 }
 
 static void on_control(struct hostpoll *hp, uint32_t events)
 {
+    struct boot_container *b = container_of(hp, struct boot_container, control);
     (void)events;
     for (;;) {
         struct request *q = slab_alloc(&request_slab);
@@ -196,26 +229,27 @@ static void on_control(struct hostpoll *hp, uint32_t events)
         q->nfds = REQUEST_FDS;
         long r = fd_recv(hp->fd, &q->m, sizeof(q->m), q->fds, &q->nfds, MSG_DONTWAIT);
         if (r == -EAGAIN || r == -EINTR) {
-            q->nfds = 0;
-            request_end(q);
+            slab_free(&request_slab, q);
             return;
         }
-        if (r != sizeof(q->m)) { // the supervisor is gone: nobody wants this container any more
-            for (;;)
-                host_call(__NR_exit_group, 1);
+        if (r != sizeof(q->m)) { // nobody wants this container any more
+            if (b->sandbox)
+                for (;;)
+                    host_call(__NR_exit_group, 1);
+            q->nfds = 0;
+            q->gone = true;
+            request_start(b, q);
+            return;
         }
-        struct fiber *f = fiber_new(request_fiber, q, nullptr);
-        if (f) // sending takes sleeping locks, so it gets a fiber
-            fiber_start(f);
-        else
-            request_end(q);
+        request_start(b, q);
     }
 }
 
-void boot_control_open(void)
+int boot_control_open(struct boot_container *b)
 {
-    int err = hostpoll_add(&control, BOOT_FD_CONTROL, EPOLLIN | EPOLLRDHUP, on_control);
+    b->listening = true;
+    int err = hostpoll_add(&b->control, b->fd, EPOLLIN | EPOLLRDHUP | (uint32_t)EPOLLET, on_control);
     if (err)
-        boot_fail(1, "control socket: %s", strerror(-err));
-    on_control(&control, EPOLLIN);
+        b->listening = false;
+    return err;
 }

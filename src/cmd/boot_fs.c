@@ -17,42 +17,47 @@ static struct lookup_ctx ctx_of(const struct boot_fs *b)
     return (struct lookup_ctx){.fs = b->fs, .cred = b->cred};
 }
 
-static struct super *tmpfs_new(const struct boot_config *c, const char *options,
-                               const struct cred *cred)
+static int tmpfs_new(struct boot_fs *b, const char *options, struct super **out)
 {
     const struct fs_type *t = fs_type_find("tmpfs");
-    struct super *sb = nullptr;
-    int err = t ? t->mount(t, "tmpfs", options, cred, &sb) : -ENODEV;
-    if (err)
-        boot_fail(1, "tmpfs: %s", strerror(-err));
-    return sb;
+    int err = t ? t->mount(t, "tmpfs", options, b->cred, out) : -ENODEV;
+    return err ? err_errno(&b->err, err, "tmpfs") : 0;
 }
 
-static void make_root(const struct boot_config *c, struct gofer_client *gofer, struct boot_fs *b)
+static int make_context(struct boot_fs *b, struct super *sb)
 {
-    struct super *lower, *upper, *sb;
+    struct mount *m = mount_new(sb, sb->root, 0);
+    struct mntns *ns = nullptr;
+    if (m && mntns_new(m, &ns) == 0) {
+        b->fs = fs_context_new((struct path){m, sb->root}, ns);
+        mntns_put(ns);
+    }
+    if (m)
+        mount_put(m);
+    return b->fs ? 0 : err_set(&b->err, -ENOMEM, "root mount: out of memory");
+}
+
+static int make_root(const struct boot_config *c, struct gofer_client *gofer, struct boot_fs *b)
+{
+    struct super *lower, *upper = nullptr, *sb;
     char options[64];
     int err = gofer_mount(gofer, "0", true, true, &lower);
     if (err)
-        boot_fail(1, "root %s: %s", c->roots[0].path, strerror(-err));
+        return err_errno(&b->err, err, "root %s", c->roots[0].path);
     snprintf(options, sizeof(options), "mode=755,size=%llu", (unsigned long long)c->mem_total / 2);
-    upper = tmpfs_new(c, options, b->cred);
-    err = overlay_mount(&(struct path){.dentry = lower->root}, 1, upper, &sb);
-    if (err)
-        boot_fail(1, "overlay over %s: %s", c->roots[0].path, strerror(-err));
+    err = tmpfs_new(b, options, &upper);
+    if (!err) {
+        err = overlay_mount(&(struct path){.dentry = lower->root}, 1, upper, &sb);
+        if (err)
+            err_errno(&b->err, err, "overlay over %s", c->roots[0].path);
+        super_put(upper);
+    }
     super_put(lower);
-    super_put(upper);
-    struct mount *m = mount_new(sb, sb->root, 0);
-    struct mntns *ns;
-    if (!m || mntns_new(m, &ns))
-        boot_fail(1, "root mount: out of memory");
-    struct path root = {m, sb->root};
-    b->fs = fs_context_new(root, ns);
-    if (!b->fs)
-        boot_fail(1, "root mount: out of memory");
-    mntns_put(ns);
-    mount_put(m);
-    super_put(sb);
+    if (!err) {
+        err = make_context(b, sb);
+        super_put(sb);
+    }
+    return err;
 }
 
 // Makes the directories of an absolute path that are missing, and the last component as a file if
@@ -143,7 +148,7 @@ static int mount_type(const struct boot_config *c, const struct boot_fs *b,
     return err;
 }
 
-static void make_mounts(const struct boot_config *c, struct gofer_client *gofer, struct boot_fs *b)
+static int make_mounts(const struct boot_config *c, struct gofer_client *gofer, struct boot_fs *b)
 {
     for (size_t i = 0; i < c->spec->nmounts; i++) {
         const struct spec_mount *m = &c->spec->mounts[i];
@@ -161,52 +166,54 @@ static void make_mounts(const struct boot_config *c, struct gofer_client *gofer,
             path_put(at);
         }
         if (err && !m->optional)
-            boot_fail(1, "mount of %s at %s: %s", m->bind ? m->source : m->type, m->dest,
-                      strerror(-err));
+            return err_errno(&b->err, err, "mount of %s at %s", m->bind ? m->source : m->type,
+                             m->dest);
     }
+    return 0;
 }
 
 // A masked directory is covered by an empty one, a masked file by /dev/null's content: nothing.
-static void mask_path(const struct boot_config *c, const struct boot_fs *b, const char *name)
+static int mask_path(struct boot_fs *b, const char *name)
 {
     struct lookup_ctx lc = ctx_of(b);
     struct path at, null;
     struct kstat st;
+    struct super *sb;
     if (path_lookup(&lc, AT_FDCWD, name, LOOKUP_FOLLOW, &at))
-        return; // nothing there to hide
+        return 0; // nothing there to hide
     int err = vfs_getattr(&at, &st);
     if (!err && (st.mode & S_IFMT) == S_IFDIR) {
-        struct super *sb = tmpfs_new(c, "size=0,mode=755", b->cred);
-        err = attach(sb, sb->root, MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, &at);
-        super_put(sb);
+        err = tmpfs_new(b, "size=0,mode=755", &sb);
+        if (!err) {
+            err = attach(sb, sb->root, MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, &at);
+            super_put(sb);
+        }
     } else if (!err && (err = path_lookup(&lc, AT_FDCWD, "/dev/null", 0, &null)) == 0) {
         err = attach(null.mnt->sb, null.dentry, MS_NOSUID | MS_NOEXEC, &at);
         path_put(null);
     }
     path_put(at);
-    if (err)
-        boot_fail(1, "maskedPaths: %s: %s", name, strerror(-err));
+    return err ? err_errno(&b->err, err, "maskedPaths: %s", name) : 0;
 }
 
-static void readonly_path(const struct boot_fs *b, const char *name)
+static int readonly_path(struct boot_fs *b, const char *name)
 {
     struct lookup_ctx lc = ctx_of(b);
     struct path at;
     if (path_lookup(&lc, AT_FDCWD, name, LOOKUP_FOLLOW, &at))
-        return;
+        return 0;
     int err = attach(at.mnt->sb, at.dentry, at.mnt->flags | MS_RDONLY, &at);
     path_put(at);
-    if (err)
-        boot_fail(1, "readonlyPaths: %s: %s", name, strerror(-err));
+    return err ? err_errno(&b->err, err, "readonlyPaths: %s", name) : 0;
 }
 
-static void set_sysctl(const struct boot_fs *b, const struct spec_kv *kv)
+static int set_sysctl(struct boot_fs *b, const struct spec_kv *kv)
 {
     struct lookup_ctx lc = ctx_of(b);
     char path[512];
     struct file *f;
     if ((size_t)snprintf(path, sizeof(path), "/proc/sys/%s", kv->key) >= sizeof(path))
-        boot_fail(1, "linux.sysctl: %.100s...: name too long", kv->key);
+        return err_set(&b->err, -ENAMETOOLONG, "linux.sysctl: %.100s...: name too long", kv->key);
     for (char *p = path; *p; p++)
         if (*p == '.')
             *p = '/';
@@ -214,7 +221,7 @@ static void set_sysctl(const struct boot_fs *b, const struct spec_kv *kv)
     // There is no network stack to set up yet; engines set net.* for every container.
     if (err == -ENOENT && strncmp(kv->key, "net.", 4) == 0) {
         log_info("sysctl %s left out: there is no network", kv->key);
-        return;
+        return 0;
     }
     if (!err) {
         struct uiovec v;
@@ -223,33 +230,44 @@ static void set_sysctl(const struct boot_fs *b, const struct spec_kv *kv)
         err = r < 0 ? (int)r : 0;
         file_put(f);
     }
-    if (err)
-        boot_fail(1, "linux.sysctl: %s: %s", kv->key, strerror(-err));
+    return err ? err_errno(&b->err, err, "linux.sysctl: %s", kv->key) : 0;
 }
 
-void boot_fs_build(const struct boot_config *c, struct boot_fs *b)
+int boot_fs_build(const struct boot_config *c, int ninep, struct boot_fs *b)
 {
     struct gofer_client *gofer;
     *b = (struct boot_fs){.cred = cred_new()};
     if (!b->cred)
-        boot_fail(1, "out of memory");
-    int err = gofer_client_new(BOOT_FD_NINEP, &gofer);
+        return err_set(&b->err, -ENOMEM, "out of memory");
+    int err = gofer_client_new(ninep, &gofer);
     if (err)
-        boot_fail(1, "the file server did not answer: %s", strerror(-err));
+        return err_errno(&b->err, err, "the file server did not answer");
     boot_stage(c, "file server connected");
-    make_root(c, gofer, b);
-    make_mounts(c, gofer, b);
+    err = make_root(c, gofer, b);
+    if (!err)
+        err = make_mounts(c, gofer, b);
     gofer_client_put(gofer);
-    for (size_t i = 0; i < c->spec->sysctl.n; i++)
-        set_sysctl(b, &c->spec->sysctl.v[i]);
-    for (size_t i = 0; i < c->spec->masked_paths.n; i++)
-        mask_path(c, b, c->spec->masked_paths.v[i]);
-    for (size_t i = 0; i < c->spec->readonly_paths.n; i++)
-        readonly_path(b, c->spec->readonly_paths.v[i]);
+    for (size_t i = 0; i < c->spec->sysctl.n && !err; i++)
+        err = set_sysctl(b, &c->spec->sysctl.v[i]);
+    for (size_t i = 0; i < c->spec->masked_paths.n && !err; i++)
+        err = mask_path(b, c->spec->masked_paths.v[i]);
+    for (size_t i = 0; i < c->spec->readonly_paths.n && !err; i++)
+        err = readonly_path(b, c->spec->readonly_paths.v[i]);
+    return err;
+}
+
+void boot_fs_free(struct boot_fs *b)
+{
+    if (b->fs)
+        fs_context_put(b->fs);
+    if (b->cred)
+        cred_put(b->cred);
+    b->fs = nullptr;
+    b->cred = nullptr;
 }
 
 // The working directory must be one. In a bundle a missing one is made, as by runc.
-static void check_cwd(const struct boot_config *c, const struct boot_fs *b)
+static int check_cwd(const struct boot_config *c, struct boot_fs *b)
 {
     struct lookup_ctx lc = ctx_of(b);
     const char *cwd = c->spec->process.cwd;
@@ -260,16 +278,18 @@ static void check_cwd(const struct boot_config *c, const struct boot_fs *b)
         err = path_lookup(&lc, AT_FDCWD, cwd, LOOKUP_FOLLOW | LOOKUP_DIRECTORY, &at);
     }
     if (err)
-        boot_fail(1, "working directory %s: %s", cwd, strerror(-err));
+        return err_errno(&b->err, err, "working directory %s", cwd);
     path_put(at);
+    return 0;
 }
 
-void boot_fs_finish(const struct boot_config *c, struct boot_fs *b)
+int boot_fs_finish(const struct boot_config *c, struct boot_fs *b)
 {
-    check_cwd(c, b);
+    int err = check_cwd(c, b);
     struct mount *root = b->fs->root.mnt;
-    if (c->spec->root_readonly)
+    if (!err && c->spec->root_readonly)
         mount_set_flags(root, root->flags | MS_RDONLY);
+    return err;
 }
 
 // --- users -------------------------------------------------------------------------------------
@@ -317,7 +337,8 @@ static bool number(const char *s, uint32_t *out)
     return v < UINT32_MAX;
 }
 
-static bool user_lookup(struct spec_process *p, char *passwd, const char *name, bool by_number)
+// 1: found, 0: not there, or -ENOMEM.
+static int user_lookup(struct spec_process *p, char *passwd, const char *name, bool by_number)
 {
     char *text = passwd, *f[6];
     while (text && next_entry(&text, f, 6)) {
@@ -331,14 +352,14 @@ static bool user_lookup(struct spec_process *p, char *passwd, const char *name, 
             char home[4096];
             if ((size_t)snprintf(home, sizeof(home), "HOME=%s", f[5]) < sizeof(home) &&
                 env_set(&p->env, home))
-                boot_fail(1, "out of memory");
+                return -ENOMEM;
         }
-        return true;
+        return 1;
     }
-    return false;
+    return 0;
 }
-// Supplementary groups of user name; the group named `group` gives p->gid.
-static bool group_lookup(struct spec_process *p, char *groups, const char *name, const char *group)
+// Supplementary groups of user name; the group named `group` gives p->gid. As above.
+static int group_lookup(struct spec_process *p, char *groups, const char *name, const char *group)
 {
     char *text = groups, *f[4];
     bool found = false;
@@ -357,33 +378,42 @@ static bool group_lookup(struct spec_process *p, char *groups, const char *name,
             continue;
         uint32_t *v = mem_realloc(p->gids, (p->ngids + 1) * sizeof(*v));
         if (!v)
-            boot_fail(1, "out of memory");
+            return -ENOMEM;
         p->gids = v;
         v[p->ngids++] = gid;
     }
     return found || !group;
 }
 
-void boot_resolve_user(struct spec_process *p, const struct boot_fs *b)
+static int resolve(struct spec_process *p, char *passwd, char *groups, struct err *e)
+{
+    int r;
+    uint32_t gid = p->gid;
+    if (!p->user) {
+        r = user_lookup(p, passwd, nullptr, true); // for HOME only
+        p->gid = gid;
+        return r < 0 ? err_set(e, r, "out of memory") : 0;
+    }
+    char *group = strchr(p->user, ':');
+    if (group)
+        *group++ = 0;
+    if (number(p->user, &p->uid)) {
+        p->gid = 0;
+        r = user_lookup(p, passwd, nullptr, true);
+    } else if ((r = user_lookup(p, passwd, p->user, false)) == 0) {
+        return err_set(e, -ENOENT, "user %s: not in the root's /etc/passwd", p->user);
+    }
+    if (r >= 0 && !(group && number(group, &p->gid)) &&
+        (r = group_lookup(p, groups, p->user, group)) == 0)
+        return err_set(e, -ENOENT, "group %s: not in the root's /etc/group", group);
+    return r < 0 ? err_set(e, r, "out of memory") : 0;
+}
+
+int boot_resolve_user(struct spec_process *p, const struct boot_fs *b, struct err *e)
 {
     char *passwd = read_text(b, "/etc/passwd"), *groups = read_text(b, "/etc/group");
-    if (!p->user) {
-        uint32_t gid = p->gid;
-        user_lookup(p, passwd, nullptr, true); // for HOME only
-        p->gid = gid;
-    } else {
-        char *group = strchr(p->user, ':');
-        if (group)
-            *group++ = 0;
-        if (number(p->user, &p->uid)) {
-            p->gid = 0;
-            user_lookup(p, passwd, nullptr, true);
-        } else if (!user_lookup(p, passwd, p->user, false)) {
-            boot_fail(1, "user %s: not in the root's /etc/passwd", p->user);
-        }
-        if (!(group && number(group, &p->gid)) && !group_lookup(p, groups, p->user, group))
-            boot_fail(1, "group %s: not in the root's /etc/group", group);
-    }
+    int err = resolve(p, passwd, groups, e);
     mem_free(passwd);
     mem_free(groups);
+    return err;
 }

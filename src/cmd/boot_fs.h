@@ -8,12 +8,15 @@
 struct boot_fs {
     struct fs_context *fs; // ref
     struct cred *cred;     // ref: root with all capabilities, for the building only
+    struct err err;        // why something did not work
 };
-// All of it; errors are reported by boot_fail() and do not come back.
-void boot_fs_build(const struct boot_config *c, struct boot_fs *out);
+// All of it, from the Gofer at the other end of the socket ninep, which is taken over. -errno, with
+// the reason in err.
+MUST_CHECK int boot_fs_build(const struct boot_config *c, int ninep, struct boot_fs *out);
+void boot_fs_free(struct boot_fs *b);
 // After everything else: checks the working directory; the root becomes read-only if the
 // configuration says so.
-void boot_fs_finish(const struct boot_config *c, struct boot_fs *b);
+MUST_CHECK int boot_fs_finish(const struct boot_config *c, struct boot_fs *b);
 // Ids of process.user ("name" or "name:group"), and HOME of a user id; from the container's own
 // /etc/passwd and /etc/group.
-void boot_resolve_user(struct spec_process *p, const struct boot_fs *b);
+MUST_CHECK int boot_resolve_user(struct spec_process *p, const struct boot_fs *b, struct err *e);

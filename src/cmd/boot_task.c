@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The container's first program and those of exec, see boot_task.h. Their descriptions come from
+// The first program of a container and those of exec, see boot_task.h. Their descriptions come from
 // the command line, which we trust; names and files in them are the container's.
 #include "cmd/boot_task.h"
 #include "abi/errno.h"
@@ -16,9 +16,10 @@
 static struct cred *process_cred(const struct spec_process *p)
 {
     struct cred *base = cred_new(), *c = base ? cred_dup(base) : nullptr;
+    if (base)
+        cred_put(base);
     if (!c)
-        boot_fail(1, "out of memory");
-    cred_put(base);
+        return nullptr;
     c->uid = c->euid = c->suid = c->fsuid = p->uid;
     c->gid = c->egid = c->sgid = c->fsgid = p->gid;
     c->cap_bounding = p->caps[CAPS_BOUNDING];
@@ -26,8 +27,10 @@ static struct cred *process_cred(const struct spec_process *p)
     c->cap_inheritable = p->caps[CAPS_INHERITABLE];
     c->cap_effective = p->caps[CAPS_EFFECTIVE] & c->cap_permitted;
     c->cap_ambient = p->caps[CAPS_AMBIENT] & c->cap_permitted & c->cap_inheritable;
-    if (p->ngids && !(c->groups = mem_alloc_array(p->ngids, sizeof(*c->groups))))
-        boot_fail(1, "out of memory");
+    if (p->ngids && !(c->groups = mem_alloc_array(p->ngids, sizeof(*c->groups)))) {
+        cred_put(c);
+        return nullptr;
+    }
     for (size_t i = 0; i < p->ngids; i++) { // sorted
         size_t at = c->ngroups++;
         for (; at > 0 && c->groups[at - 1] > p->gids[i]; at--)
@@ -105,52 +108,49 @@ static int program_failed(const char *name, int err, char *text, size_t n)
 static const char *const *pointers(const struct strlist *l)
 {
     const char **v = mem_alloc_array(l->n + 1, sizeof(*v));
-    if (!v)
-        boot_fail(1, "out of memory");
-    for (size_t i = 0; i < l->n; i++)
+    for (size_t i = 0; v && i < l->n; i++)
         v[i] = l->v[i];
     return v;
 }
 
-struct boot_tasks boot_tasks;
-static struct fs_context *container_fs;
-static bool strace_all;
-static const struct boot_fs *the_fs;
-
 // Makes the process; what both kinds have in common. 0, or an exit status with text.
-static int create(struct init_args *a, struct spec_process *p, int fds[3], struct task **out,
-                  char *text, size_t n)
+static int create(struct boot_container *b, struct init_args *a, struct spec_process *p,
+                  int fds[3], struct task **out, char *text, size_t n)
 {
     struct cred *cred = process_cred(p);
     struct rlimit64 *lim = mem_alloc_array(RLIM_NLIMITS, sizeof(*lim));
-    if (!lim)
-        boot_fail(1, "out of memory");
-    process_rlimits(p, lim);
-    a->root = container_fs->root;
-    a->mntns = container_fs->ns;
-    a->cwd = p->cwd;
     a->argv = pointers(&p->args);
     a->envp = pointers(&p->env);
+    int status = 1, err = 0;
+    if (!cred || !lim || !a->argv || !a->envp) {
+        snprintf(text, n, "out of memory");
+        goto out;
+    }
+    process_rlimits(p, lim);
+    a->root = b->fs.fs->root;
+    a->mntns = b->fs.fs->ns;
+    a->cwd = p->cwd;
     a->cred = cred;
     a->rlimits = lim;
     a->umask = p->has_umask ? p->umask : 022;
     a->no_new_privs = p->no_new_privs;
-    a->strace = strace_all;
+    a->strace = b->strace;
     a->oom_score_adj = p->has_oom_score_adj ? p->oom_score_adj : 0;
-    int status = 0, err = open_stdio(a, fds, cred);
+    err = open_stdio(a, fds, cred);
     if (err) {
         snprintf(text, n, "standard streams: %s", strerror(-err));
-        status = 1;
-    } else {
-        if (a->terminal && !a->join)
-            tty_set_console(tty_of_file(a->terminal));
-        if ((err = task_create_init(a, out)) != 0)
-            status = program_failed(p->args.v[0], err, text, n);
+        goto out;
     }
+    if (a->terminal && !a->join)
+        tty_set_console(b->tasks, tty_of_file(a->terminal));
+    err = task_create_init(a, out);
+    status = err ? program_failed(p->args.v[0], err, text, n) : 0;
+out:
     mem_free((void *)a->argv);
     mem_free((void *)a->envp);
     mem_free(lim);
-    cred_put(cred);
+    if (cred)
+        cred_put(cred);
     return status;
 }
 
@@ -161,34 +161,27 @@ static void put_stdio(struct init_args *a)
             file_put(a->stdio[i]);
 }
 
-void boot_start_program(struct boot_config *c, struct boot_fs *b)
+int boot_start_program(struct boot_container *b, struct boot_config *c, struct init_args *a,
+                       int fds[3], char *text, size_t n)
 {
     struct spec *s = c->spec;
-    struct init_args a = {
-        .hostname = s->hostname ? s->hostname : "nacre",
-        .domainname = s->domainname ? s->domainname : "(none)",
-        .reap = true,
-        .killable = c->killable,
-        .hold = c->hold,
-        .pids_max = s->pids_limit && s->pids_limit < 1 << 22 ? (int)s->pids_limit : 4096,
-    };
-    char text[900];
-    int fds[3];
-    container_fs = b->fs;
-    strace_all = c->strace;
-    the_fs = b;
-    for (int i = 0; i < 3; i++) // each may be absent
-        fds[i] = host_call(__NR_fcntl, BOOT_FD_STDIN + i, F_GETFL) < 0 ? -1 : BOOT_FD_STDIN + i;
-    int status = create(&a, &s->process, fds, &boot_tasks.first, text, sizeof(text));
-    if (status)
-        boot_fail(status, "%s", text);
-    boot_tasks.held = c->hold;
-    put_stdio(&a);
+    a->hostname = s->hostname ? s->hostname : "nacre";
+    a->domainname = s->domainname ? s->domainname : "(none)";
+    a->reap = true;
+    a->killable = c->killable;
+    a->hold = true;
+    a->container = b->tasks;
+    int status = create(b, a, &s->process, fds, &b->first, text, n);
+    if (!status)
+        b->terminal = a->terminal ? file_get(a->terminal) : nullptr;
+    put_stdio(a);
+    return status;
 }
 
 // --- exec -----------------------------------------------------------------------------------------
 struct exec_process {
     struct list link;           // [exec_lock]
+    struct boot_container *container; // ref
     uint32_t token;
     struct thread_group *group; // ref
     struct file *terminal;      // ref, or null
@@ -203,6 +196,7 @@ static void exec_free(struct exec_process *x)
         group_put(x->group);
     if (x->terminal)
         file_put(x->terminal);
+    boot_container_put(x->container);
     slab_free(&exec_slab, x);
 }
 static void on_exec_exit(struct thread_group *g, int wait_status, void *arg)
@@ -212,27 +206,32 @@ static void on_exec_exit(struct thread_group *g, int wait_status, void *arg)
     mutex_lock(&exec_lock);
     list_del(&x->link);
     mutex_unlock(&exec_lock);
-    ctl_reply(CTL_EXITED, x->token, wait_status, nullptr);
+    ctl_tell(x->container->fd, CTL_EXITED, x->token, wait_status, nullptr);
     exec_free(x);
 }
 
-int boot_exec(struct exec_request *r, char *text, size_t n)
+int boot_exec(struct boot_container *b, struct exec_request *r, char *text, size_t n)
 {
     struct exec_process *x = slab_alloc(&exec_slab);
     struct task *t;
+    struct err why = {};
     if (!x) {
         snprintf(text, n, "out of memory");
         return 1;
     }
     x->token = r->token;
+    x->container = boot_container_get(b);
     struct init_args a = {
-        .join = boot_tasks.first, .hold = true, .exit_hook = on_exec_exit, .exit_hook_arg = x,
+        .join = b->first, .hold = true, .exit_hook = on_exec_exit, .exit_hook_arg = x,
     };
-    boot_resolve_user(r->process, the_fs); // HOME
-    int status = create(&a, r->process, r->stdio, &t, text, n);
+    int status = boot_resolve_user(r->process, &b->fs, &why) ? 1 : 0; // HOME
+    if (status)
+        snprintf(text, n, "%s", why.text);
+    else
+        status = create(b, &a, r->process, r->stdio, &t, text, n);
     if (status) {
         put_stdio(&a);
-        slab_free(&exec_slab, x);
+        exec_free(x);
         return status;
     }
     x->group = group_get(t->group);
@@ -241,20 +240,20 @@ int boot_exec(struct exec_request *r, char *text, size_t n)
     mutex_lock(&exec_lock);
     list_push_back(&exec_processes, &x->link);
     mutex_unlock(&exec_lock);
-    ctl_reply(CTL_REPLY, r->token, 0, nullptr); // before its end can be told
+    ctl_tell(b->fd, CTL_REPLY, r->token, 0, nullptr); // before its end can be told
     task_start_held(t);
     task_put(t);
     return 0;
 }
 
-void boot_exec_signal(uint32_t token, int sig)
+void boot_exec_signal(struct boot_container *b, uint32_t token, int sig)
 {
     bool keys = sig == SIGINT || sig == SIGQUIT || sig == SIGTSTP || sig == SIGWINCH;
     siginfo_t si;
     mutex_lock(&exec_lock);
     list_for_each(it, &exec_processes) {
         struct exec_process *x = list_entry(it, struct exec_process, link);
-        if (x->token != token)
+        if (x->container != b || x->token != token)
             continue;
         if (keys && x->terminal) {
             tty_signal_foreground(tty_of_file(x->terminal), sig);
@@ -267,7 +266,7 @@ void boot_exec_signal(uint32_t token, int sig)
     }
     mutex_unlock(&exec_lock);
 }
-void boot_exec_hangup(uint32_t token)
+void boot_exec_hangup(struct boot_container *b, uint32_t token)
 {
-    boot_exec_signal(token, SIGKILL);
+    boot_exec_signal(b, token, SIGKILL);
 }

@@ -1,27 +1,61 @@
 // SPDX-License-Identifier: Apache-2.0
-// The container's processes that are started from outside: its first program, those of exec; and
-// the requests of the supervisor. Inside the Sentry, after lockdown.
+// The containers of this sandbox, their processes that are started from outside (the first program,
+// those of exec), and the requests of the processes that stand for them outside. Inside the Sentry,
+// after lockdown.
+//
+// The first container is the sandbox itself: with its end everything ends. Others join it (pods),
+// each with a control socket, a Gofer and mounts of its own. Below the Sentry they are one trust
+// domain; inside it they see of each other what their configurations share.
 #pragma once
+#include "base/list.h"
 #include "cmd/boot_fs.h"
+#include "sched/fiber.h"
 #include "task/task.h"
 
-// boot_task.c: processes. Loads the first program; starts it unless the configuration holds it.
-void boot_start_program(struct boot_config *c, struct boot_fs *b);
+struct boot_container {
+    struct list link;             // [containers_lock]
+    struct ref ref;               // the list's, a request's, a process's of exec
+    char *id;                     // [C] owned
+    bool sandbox;                 // [C]
+    bool strace;                  // [C]
+    int fd;                       // [C] owned: to the one who stands for it
+    struct hostpoll control;      // of fd, while `listening`
+    bool listening, ended;        // [A]
+    bool ready;                   // [A] its first process is there
+    struct boot_fs fs;            // [C] once it is running
+    struct task_container *tasks; // [C] ref
+    struct task *first;           // [C] ref: its first process
+    struct file *terminal;        // [C] ref: of that one, or null
+    bool held;                    // [A] it waits for CTL_START
+};
+// boot_pod.c: the containers.
+MUST_CHECK struct boot_container *boot_container_new(const char *id, int fd, bool sandbox);
+struct boot_container *boot_container_get(struct boot_container *b);
+void boot_container_put(struct boot_container *b);
+// Mounts and the first program. 0, or an exit status with the reason in text. fds: the program's
+// standard streams; those that it took are -1 afterwards.
+MUST_CHECK int boot_container_build(struct boot_container *b, struct boot_config *c, int ninep,
+                                    int fds[3], char *text, size_t n);
+// CTL_JOIN: control socket, configuration, socket to the Gofer, then standard streams by the bits of
+// `streams`; those that are kept become -1. Answers; what comes after that goes to the new socket.
+void boot_join(struct boot_container *sandbox, uint32_t token, int *fds, int nfds, int streams);
+// Nobody stands for it any more.
+void boot_container_abandon(struct boot_container *b);
+
+// boot_task.c: processes. Loads the first program, which waits for task_start_held(). In a: the exit
+// hook and what it shares with other containers.
+MUST_CHECK int boot_start_program(struct boot_container *b, struct boot_config *c,
+                                  struct init_args *a, int fds[3], char *text, size_t n);
 struct exec_request {
     uint32_t token;
     struct spec_process *process;
     int stdio[3]; // owned; -1: closed
 };
 // A further process. 0, or an exit status with the reason in text. r keeps nothing that is used.
-int boot_exec(struct exec_request *r, char *text, size_t n);
-void boot_exec_signal(uint32_t token, int sig); // SIGWINCH: the terminal has another size
-void boot_exec_hangup(uint32_t token);
+MUST_CHECK int boot_exec(struct boot_container *b, struct exec_request *r, char *text, size_t n);
+void boot_exec_signal(struct boot_container *b, uint32_t token, int sig); // SIGWINCH: another size
+void boot_exec_hangup(struct boot_container *b, uint32_t token);
 
-struct boot_tasks {
-    struct task *first;   // ref: the container's first process
-    bool held;            // [A] it waits for CTL_START
-};
-extern struct boot_tasks boot_tasks;
-
-// boot_ctl.c: listens to the supervisor.
-void boot_control_open(void);
+// boot_ctl.c: listens to the one who stands for it.
+MUST_CHECK int boot_control_open(struct boot_container *b);
+void boot_signal(struct boot_container *b, int sig, bool everybody);

@@ -48,6 +48,10 @@ void wire_boot_config(struct wire *w, struct boot_config *c)
     wire_u32(w, &c->gofer_uid);
     wire_u32(w, &c->gofer_gid);
     wire_u64(w, &c->t0);
+    wire_str(w, &c->sandbox);
+    wire_str(w, &c->pid_of);
+    wire_str(w, &c->uts_of);
+    wire_str(w, &c->ipc_of);
     if (!w->bad && (c->nroots == 0 || !c->platform || c->ncpus == 0 || c->log_format > LOG_JSON ||
                     c->log_level > LOG_DEBUG))
         w->bad = true;
@@ -55,18 +59,16 @@ void wire_boot_config(struct wire *w, struct boot_config *c)
         w->bad = true;
 }
 
-static void *read_config_bytes(size_t *n)
+static void *read_config_bytes(int fd, size_t *n)
 {
     struct stat st;
-    constexpr int seals = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
-    if (host_call(__NR_fcntl, BOOT_FD_CONFIG, F_GET_SEALS) != seals ||
-        host_call(__NR_fstat, BOOT_FD_CONFIG, &st) < 0 || st.st_size <= 0 ||
-        st.st_size > (64 << 20))
+    if (host_call(__NR_fstat, fd, &st) < 0 || st.st_size <= 0 || st.st_size > (64 << 20))
         return nullptr;
     *n = (size_t)st.st_size;
     uint8_t *buf = mem_alloc(*n);
     for (size_t done = 0; buf && done < *n;) {
-        long r = host_call(__NR_pread64, BOOT_FD_CONFIG, buf + done, *n - done, done);
+        struct iovec v = {buf + done, *n - done};
+        long r = host_call(__NR_preadv2, fd, &v, 1, done, 0, 0);
         if (r <= 0) {
             mem_free(buf);
             return nullptr;
@@ -76,31 +78,63 @@ static void *read_config_bytes(size_t *n)
     return buf;
 }
 
-struct boot_config *boot_config_read(void)
+struct boot_config *boot_config_parse(int fd)
 {
     size_t n = 0;
     struct boot_config *c = mem_alloc(sizeof(*c));
-    void *bytes = c ? read_config_bytes(&n) : nullptr;
-    if (!bytes)
-        boot_fail(1, "no configuration: this command is started by nacre itself");
-    struct wire w = {.in = span_of(bytes, n)};
-    wire_boot_config(&w, c);
-    if (w.bad || w.in.n != 0)
-        boot_fail(1, "malformed configuration");
+    void *bytes = c ? read_config_bytes(fd, &n) : nullptr;
+    bool ok = bytes;
+    if (ok) {
+        struct wire w = {.in = span_of(bytes, n)};
+        wire_boot_config(&w, c);
+        ok = !w.bad && w.in.n == 0;
+    }
     mem_free(bytes);
+    if (ok)
+        return c;
+    boot_config_free(c);
+    return nullptr;
+}
+
+void boot_config_free(struct boot_config *c)
+{
+    if (!c)
+        return;
+    if (c->spec)
+        spec_free(c->spec);
+    for (size_t i = 0; i < c->nroots; i++)
+        mem_free(c->roots[i].path);
+    mem_free(c->roots);
+    mem_free(c->platform);
+    mem_free(c->strace_list);
+    mem_free(c->sandbox);
+    mem_free(c->pid_of);
+    mem_free(c->uts_of);
+    mem_free(c->ipc_of);
+    mem_free(c);
+}
+
+struct boot_config *boot_config_read(void)
+{
+    constexpr int seals = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+    if (host_call(__NR_fcntl, BOOT_FD_CONFIG, F_GET_SEALS) != seals)
+        boot_fail(1, "no configuration: this command is started by nacre itself");
+    struct boot_config *c = boot_config_parse(BOOT_FD_CONFIG);
+    if (!c)
+        boot_fail(1, "malformed configuration");
     host_call(__NR_close, BOOT_FD_CONFIG);
     return c;
 }
 
 void ctl_send(enum ctl_kind kind, int value, const char *text)
 {
-    ctl_reply(kind, 0, value, text);
+    ctl_tell(BOOT_FD_CONTROL, kind, 0, value, text);
 }
-void ctl_reply(enum ctl_kind kind, uint32_t token, int value, const char *text)
+void ctl_tell(int fd, enum ctl_kind kind, uint32_t token, int value, const char *text)
 {
     struct ctl_msg m = {.kind = kind, .value = value, .token = token};
     snprintf(m.text, sizeof(m.text), "%s", text ? text : "");
-    if (fd_send(BOOT_FD_CONTROL, &m, sizeof(m), nullptr, 0, MSG_DONTWAIT) < 0)
+    if (fd_send(fd, &m, sizeof(m), nullptr, 0, MSG_DONTWAIT) < 0)
         return;
 }
 

@@ -184,6 +184,37 @@ static int drop_stdio(int last, struct err *e)
     return 0;
 }
 
+// The request to the supervisor of the sandbox. What it sends on is copied: ours stay.
+static int join_sandbox(struct launch *l, const struct state *state, const int stdio[3],
+                        struct err *e)
+{
+    struct child *c = &l->sentry;
+    struct ctl_msg m = {.kind = CTL_JOIN};
+    int fds[6], n = 0, none = 0;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, c->control) < 0)
+        return err_errno(e, -errno, "control socket");
+    fds[n++] = c->control[1];
+    fds[n++] = c->fds[BOOT_FD_CONFIG - 3];
+    fds[n++] = c->fds[BOOT_FD_NINEP - 3];
+    for (int i = 0; i < 3; i++)
+        if (stdio[i] >= 0) {
+            fds[n++] = stdio[i];
+            m.value |= 1 << i;
+        }
+    int sock = state_connect(state->root, l->cfg->sandbox, e);
+    if (sock < 0)
+        return err_set(e, sock, "sandbox %s: not running", l->cfg->sandbox);
+    long r = fd_send(sock, &m, sizeof(m), fds, n, 0);
+    while (r >= 0 && (r = fd_recv(sock, &m, sizeof(m), nullptr, &none, 0)) == -EINTR)
+        ;
+    close(sock);
+    close(c->control[1]);
+    if (r != sizeof(m) || m.kind != CTL_REPLY)
+        return err_set(e, -EIO, "sandbox %s: not running", l->cfg->sandbox);
+    m.text[sizeof(m.text) - 1] = 0;
+    return m.value ? err_set(e, -EIO, "sandbox %s: %s", l->cfg->sandbox, m.text) : 0;
+}
+
 static int prepare(struct launch *l, int stdio[3], struct err *e)
 {
     int ninep[2];
@@ -289,16 +320,18 @@ int launch_run(struct boot_config *cfg, const struct launch_options *o, struct s
         err = prepare(&l, stdio, e);
     struct supervisor s = {
         .state = state, .debug = o->debug, .detached = o->detached, .hold = cfg->hold,
-        .notify = o->detached ? o->notify : -1, .uid = geteuid(),
+        .notify = o->detached ? o->notify : -1, .uid = geteuid(), .member = cfg->sandbox,
     };
     if (!err)
         err = supervise_signals(&s, e); // blocked before the children exist: none is lost
     if (!err)
         err = spawn_child(&l, &l.gofer, e);
     if (!err)
-        err = spawn_child(&l, &l.sentry, e);
+        err = cfg->sandbox ? join_sandbox(&l, state, stdio, e) : spawn_child(&l, &l.sentry, e);
     if (l.gofer.pid > 0)
         s.gofer = (struct supervised){l.gofer.pid, l.gofer.pidfd, l.gofer.control[0]};
+    if (cfg->sandbox)
+        s.sentry = (struct supervised){0, -1, l.sentry.control[0]};
     if (l.sentry.pid > 0)
         s.sentry = (struct supervised){l.sentry.pid, l.sentry.pidfd, l.sentry.control[0]};
     if (err) {

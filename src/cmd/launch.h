@@ -37,6 +37,10 @@ enum ctl_kind : uint32_t {
     CTL_EXEC,       // value: bits of the standard streams given; descriptors: process, streams
     CTL_EXEC_SIGNAL, CTL_EXEC_WINCH, // for the process of this connection
     CTL_PAUSE, CTL_RESUME,
+    // A further container for the sandbox. value: bits of the standard streams given; descriptors:
+    // control socket, configuration, socket to its Gofer, streams. The answer says that it is taken;
+    // what then happens (CTL_STARTED, CTL_FAILED, CTL_EXITED, requests) is told over its own socket.
+    CTL_JOIN,
     CTL_PS,         // descriptor: a memory file for the list
     CTL_HANGUP,     // supervisor -> Sentry: the connection of this token is gone
     CTL_REPLY,      // value: 0, or an exit status with the reason in text
@@ -73,9 +77,14 @@ struct boot_config {
     bool hold;               // `create`: the program waits for `start`
     bool killable;           // `do`: its program is no init, a signal of its own kills it
     uint32_t gofer_uid, gofer_gid; // privileged: what the Gofer runs as
+    char *sandbox;           // id of the sandbox that it joins (pods); null: it is one itself
+    char *pid_of, *uts_of, *ipc_of; // whose namespace it shares, by container id; null: its own
     uint64_t t0;             // CLOCK_MONOTONIC ns at the start of the command
 };
 void wire_boot_config(struct wire *w, struct boot_config *c);
+// Reads a configuration, once; null: malformed. To be freed.
+struct boot_config *boot_config_parse(int fd);
+void boot_config_free(struct boot_config *c);
 // Reads and checks BOOT_FD_CONFIG; ends the process with a message to the supervisor if it is bad.
 struct boot_config *boot_config_read(void);
 
@@ -102,7 +111,7 @@ int launch_run(struct boot_config *cfg, const struct launch_options *o, struct s
 // To the supervisor, from a started process. Never blocks for long; errors are ignored (a
 // supervisor that is gone takes us with it).
 void ctl_send(enum ctl_kind kind, int value, const char *text);
-void ctl_reply(enum ctl_kind kind, uint32_t token, int value, const char *text);
+void ctl_tell(int fd, enum ctl_kind kind, uint32_t token, int value, const char *text);
 // Reports and ends this process.
 PRINTF_LIKE(2, 3) [[noreturn]] void boot_fail(int exit_status, const char *fmt, ...);
 // `--debug`: time since t0 for a stage of the start.

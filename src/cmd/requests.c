@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-constexpr int REQUEST_FDS = 4;
+constexpr int REQUEST_FDS = 6;
 
 void clients_init(struct supervisor *s)
 {
@@ -76,6 +76,11 @@ static const char *refused(const struct supervisor *s, uint32_t kind)
                : s->status == CONTAINER_PAUSED ? "cannot exec in a paused container"
                : s->status == CONTAINER_CREATED ? "cannot exec in a container that is not started"
                                                 : "cannot exec in a stopped container";
+    case CTL_JOIN:
+        return s->member                   ? "this container is itself in a sandbox of another"
+               : s->status == CONTAINER_STOPPED ? "the sandbox has stopped"
+               : ready                          ? nullptr
+                                                : "the sandbox is being created";
     case CTL_PAUSE:
         return s->status == CONTAINER_RUNNING ? nullptr : "container not running";
     case CTL_RESUME:

@@ -5,6 +5,10 @@
 // kills all stubs (it is pid 1 of their namespace); or the Gofer dies, which the Sentry sees as the
 // end of its 9P socket. When the Sentry is reaped, no guest process is left; the Gofer is then
 // killed and reaped too. If we die, PDEATHSIG kills both.
+//
+// For a container in another's sandbox: the Sentry reports its exit over our own socket, when none
+// of its processes is left; or that socket ends, because the sandbox did. If its Gofer dies, we have
+// its processes killed; if we die, the Sentry sees the end of the socket and does it.
 #include "cmd/supervise.h"
 #include "cmd/hostcalls.h"
 #include "cmd/launch.h"
@@ -71,6 +75,17 @@ void supervise_abort(struct supervisor *s)
     reap(&s->gofer);
 }
 
+// The container is not wanted any more.
+static void end_container(struct supervisor *s)
+{
+    struct ctl_msg m = {.kind = CTL_KILL_ALL, .value = SIGKILL};
+    if (!s->member)
+        kill_child(&s->sentry);
+    else if (s->sentry.control >= 0 && !s->ending &&
+             fd_send(s->sentry.control, &m, sizeof(m), nullptr, 0, MSG_DONTWAIT) == sizeof(m))
+        s->ending = true;
+}
+
 static int confine_self(bool debug, struct err *e)
 {
     int err;
@@ -108,7 +123,7 @@ static void on_started(struct supervisor *s)
     if (s->notify < 0)
         return;
     if (fd_send(s->notify, &m, sizeof(m), nullptr, 0, MSG_DONTWAIT) < 0)
-        kill_child(&s->sentry); // nobody would ever know of this container
+        end_container(s); // nobody would ever know of this container
     host_call(__NR_close, s->notify);
     s->notify = -1;
 }
@@ -150,10 +165,10 @@ static int shell_status(int wait_status)
     return WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
 }
 
-static int conclude(const struct outcome *sentry, const struct outcome *gofer, int wait_status,
+static int conclude(const struct supervisor *s, const struct outcome *sentry, const struct outcome *gofer, int wait_status,
                     struct err *e)
 {
-    if (sentry->exited)
+    if (sentry->exited && !gofer->exited)
         return shell_status(sentry->status);
     // The Gofer's reason comes first: the Sentry only sees its socket end.
     const struct outcome *why = gofer->failed ? gofer : sentry;
@@ -170,6 +185,10 @@ static int conclude(const struct outcome *sentry, const struct outcome *gofer, i
     if (why->failed) {
         err_set(e, -EIO, "%s", why->text);
         return why->status & 0xff ? why->status & 0xff : 1;
+    }
+    if (s->member) {
+        err_set(e, -EIO, "the sandbox has ended, and the container with it");
+        return 128 + SIGKILL;
     }
     int status = shell_status(wait_status);
     if (WIFSIGNALED(wait_status))
@@ -190,7 +209,7 @@ static void serve_requests(struct supervisor *s, const struct pollfd *p)
     if (p[5].revents)
         client_accept(s);
     if (p[6].revents && s->notify >= 0 && s->status == CONTAINER_CREATING)
-        kill_child(&s->sentry); // the one who wanted it was killed
+        end_container(s); // the one who wanted it was killed
 }
 
 int supervise_run(struct supervisor *s, struct err *e)
@@ -225,15 +244,17 @@ int supervise_run(struct supervisor *s, struct err *e)
             forward_signals(s);
         if (p[0].revents && p[1].fd < 0)
             break; // dead, and everything that it said is read
+        if (s->member && (p[1].fd < 0 || sentry.exited || sentry.failed))
+            break;
         if (p[4].revents && p[1].fd >= 0 && !receive(s, &s->sentry, &sentry))
             p[1].fd = -1; // what it said before its end comes first
         if (p[4].revents) { // without its files the container is lost, unless the Sentry hung up
             gofer.status = reap(&s->gofer);
-            gofer.exited = !gofer.failed && gofer.status != 0;
+            gofer.exited = !gofer.failed && gofer.status != 0 && !sentry.exited;
             p[4].fd = -1;
         }
-        if (sentry.failed || gofer.failed || (gofer.exited && !sentry.exited))
-            kill_child(&s->sentry);
+        if (sentry.failed || gofer.failed || gofer.exited)
+            end_container(s);
         serve_requests(s, p);
     }
     int status = reap(&s->sentry);
@@ -243,7 +264,7 @@ int supervise_run(struct supervisor *s, struct err *e)
     reap(&s->gofer);
     if (s->tty >= 0)
         host_call(__NR_ioctl, s->tty, TCSETSW, s->tty_modes);
-    status = conclude(&sentry, &gofer, status, e);
+    status = conclude(s, &sentry, &gofer, status, e);
     if (s->state)
         state_exit_status(s->state, status);
     clients_end(s, status);

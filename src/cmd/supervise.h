@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The supervisor: what the command line becomes once the sandbox is started. No capabilities, a
+// The supervisor: what the command line becomes once the sandbox is started. Each container has one;
+// that of a container which joined another's sandbox (a pod) has no Sentry of its own to watch. No capabilities, a
 // short filter, no parsing but of small fixed messages.
 #pragma once
 #include "cmd/launch.h"
@@ -20,6 +21,7 @@ struct client {
 };
 struct supervisor {
     struct supervised sentry, gofer;
+    bool member;         // the Sentry is another supervisor's: only the socket to it is ours
     int sigfd;
     int tty; // the caller's terminal, or -1
     unsigned char tty_modes[64]; // the kernel's struct termios
@@ -27,6 +29,7 @@ struct supervisor {
     struct state *state; // null: none
     bool detached;       // the state directory stays, for `delete`
     bool hold;           // the program waits for `start`
+    bool ending;         // member: we have asked for its end
     int notify;          // who waits for the end of the start, or -1
     uid_t uid;           // whose commands are obeyed, beside root's
     enum container_status status;

@@ -390,17 +390,6 @@ static const struct tty_ctl_ops host_tty_ops = {
     .release = host_tty_release,
 };
 
-bool hostfile_signal_foreground(int sig)
-{
-    spin_lock(&ttys_lock);
-    struct host_tty *ht = nhost_ttys ? host_ttys[0] : nullptr;
-    spin_unlock(&ttys_lock);
-    if (!ht || !READ_SHARED(ht->ctl.fg))
-        return false;
-    tty_signal_foreground(&ht->ctl, sig);
-    return true;
-}
-
 // --- files -------------------------------------------------------------------------------------
 static int64_t hostfile_llseek(struct file *f, int64_t off, int whence)
 {

@@ -9,7 +9,3 @@
 // inode belongs to c's user. Files for the same host terminal should be one file, installed at
 // several descriptors.
 MUST_CHECK int hostfile_new(int hostfd, const struct cred *c, struct file **out);
-// A signal that the host's terminal sent to our side (SIGINT, SIGQUIT, SIGTSTP, SIGWINCH of the
-// supervisor): goes to the guest's foreground group of the first host terminal. False: no
-// terminal, or nobody in the foreground.
-bool hostfile_signal_foreground(int sig);

@@ -7,7 +7,6 @@
 #include <linux/capability.h>
 #include <sys/ioctl.h>
 
-static struct tty_ctl *console;
 static tty_of_file_fn *kinds[4];
 static size_t nkinds;
 
@@ -376,11 +375,27 @@ void tty_session_info(struct session *s, const struct pidns *ns, uint64_t *rdev,
 }
 
 // --- /dev/tty, /dev/console, hooks -------------------------------------------------------------
-void tty_set_console(struct tty_ctl *c)
+static void console_release(struct task_container *k)
 {
-    struct tty_ctl *old = console;
-    console = tty_ctl_get(c);
+    tty_ctl_put(k->console);
+}
+void tty_set_console(struct task_container *k, struct tty_ctl *c)
+{
+    tty_ctl_get(c);
+    spin_lock(&k->lock);
+    struct tty_ctl *old = k->console;
+    k->console = c;
+    k->release = console_release;
+    spin_unlock(&k->lock);
     tty_ctl_put(old);
+}
+static struct tty_ctl *console_get(struct task *t)
+{
+    struct task_container *k = t->group->container;
+    spin_lock(&k->lock);
+    struct tty_ctl *c = k->console ? tty_ctl_get(k->console) : nullptr;
+    spin_unlock(&k->lock);
+    return c;
 }
 
 void tty_register_kind(tty_of_file_fn *fn)
@@ -412,7 +427,11 @@ static int dev_tty_open(struct inode *i, struct file *f)
 
 static int dev_console_open(struct inode *i, struct file *f)
 {
-    return console ? console->ops->open(console, f) : -EIO;
+    struct task *t = task_current();
+    struct tty_ctl *c = t ? console_get(t) : nullptr;
+    int err = c ? c->ops->open(c, f) : -EIO;
+    tty_ctl_put(c);
+    return err;
 }
 
 static int hook_set_controlling(struct task *t, struct file *f)
@@ -421,8 +440,10 @@ static int hook_set_controlling(struct task *t, struct file *f)
     if (!c)
         return -ENOTTY;
     int err = ctl_attach(c, t);
-    if (!err && !console)
-        tty_set_console(c);
+    struct tty_ctl *now = console_get(t);
+    if (!err && !now)
+        tty_set_console(t->group->container, c);
+    tty_ctl_put(now);
     return err;
 }
 

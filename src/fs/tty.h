@@ -45,8 +45,8 @@ void tty_hangup(struct tty_ctl *c); // SIGHUP and SIGCONT to the leader; the ses
 // For /proc/PID/stat: device number and foreground group (-1: none) of a session.
 void tty_session_info(struct session *s, const struct pidns *ns, uint64_t *rdev, int *tpgid);
 
-// The terminal that /dev/console means: that of the container's first process. Takes a reference.
-void tty_set_console(struct tty_ctl *c);
+// The terminal that /dev/console means in k: that of its first process. Takes a reference.
+void tty_set_console(struct task_container *k, struct tty_ctl *c);
 // The terminal behind an open file, or null (borrowed). Registered per kind of terminal.
 struct tty_ctl *tty_of_file(struct file *f);
 typedef struct tty_ctl *tty_of_file_fn(struct file *f);

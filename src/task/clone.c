@@ -156,6 +156,7 @@ static int copy_group(struct clone_state *s)
     spin_unlock(&p->group->rlim_lock);
     g->oom_score_adj = READ_SHARED(p->group->oom_score_adj);
     g->oom_score_adj_min = READ_SHARED(p->group->oom_score_adj_min);
+    g->container = task_container_get(p->group->container);
     g->exit_signal = s->a->flags & CLONE_PARENT ? p->group->exit_signal : (int)s->a->exit_signal;
     s->group = g;
     return 0;
@@ -238,6 +239,7 @@ static void clone_abort(struct clone_state *s)
     if (c->pid) {
         mutex_lock(&tasklist_lock);
         kpid_unalloc_locked(c->pid);
+        task_container_uncharge_locked(s->group->container);
         mutex_unlock(&tasklist_lock);
         c->pid = nullptr;
     }
@@ -286,7 +288,12 @@ static int clone_number(struct clone_state *s)
 {
     struct task *p = s->parent;
     mutex_lock(&tasklist_lock);
-    int err = kpid_alloc_locked(s->ns, s->a->set_tid, s->a->set_tid_size, &s->child->pid);
+    int err = task_container_charge_locked(s->group->container);
+    if (!err) {
+        err = kpid_alloc_locked(s->ns, s->a->set_tid, s->a->set_tid_size, &s->child->pid);
+        if (err)
+            task_container_uncharge_locked(s->group->container);
+    }
     mutex_unlock(&tasklist_lock);
     if (err || !(s->a->flags & CLONE_PIDFD))
         return err;
@@ -311,13 +318,14 @@ static int clone_publish(struct clone_state *s)
     mutex_lock(&tasklist_lock);
     spin_lock(&p->group->sig_lock);
     bool interrupted = READ_SHARED(p->sig_work);
-    if (!interrupted && !s->ns->dying && (s->a->flags & CLONE_THREAD)) {
+    bool dying = s->ns->dying || g->container->dying;
+    if (!interrupted && !dying && (s->a->flags & CLONE_THREAD)) {
         list_push_back(&g->threads, &c->thread_link);
         g->nthreads++;
         g->nlive++;
     }
     spin_unlock(&p->group->sig_lock);
-    if (interrupted || s->ns->dying) {
+    if (interrupted || dying) {
         mutex_unlock(&tasklist_lock);
         return interrupted ? -ERESTARTNOINTR : -ENOMEM;
     }

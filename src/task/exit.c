@@ -29,6 +29,7 @@ void release_task_locked(struct task *t)
         p->group = nullptr;
     kpid_unuse_locked(p);
     pidns_uncharge_locked(p->ns);
+    task_container_uncharge_locked(g->container);
     if (t->pidns->init == t)
         t->pidns->init = nullptr;
     ucount_uncharge(t->cred->uid, UCOUNT_TASKS);

@@ -13,15 +13,21 @@ constexpr size_t INIT_STRINGS_MAX = 2u << 20;
 
 static int init_namespaces(struct task *t, const struct init_args *a)
 {
-    if (a->join) {
-        t->pidns = pidns_get(a->join->pidns);
-        t->uts = utsns_get(a->join->uts);
-        return 0;
-    }
-    int err = pidns_new(nullptr, &t->pidns);
+    struct task *pid_of = a->join ? a->join : a->share_pid;
+    struct task *uts_of = a->join ? a->join : a->share_uts;
+    int err = 0;
+    if (pid_of)
+        t->pidns = pidns_get(pid_of->pidns);
+    else
+        err = pidns_new(nullptr, &t->pidns);
     if (err)
         return err;
-    t->pidns->max_tasks = a->pids_max;
+    if (uts_of) {
+        spin_lock(&uts_of->task_lock);
+        t->uts = utsns_get(uts_of->uts);
+        spin_unlock(&uts_of->task_lock);
+        return 0;
+    }
     t->uts = utsns_new(a->hostname ? a->hostname : "localhost", a->domainname);
     return t->uts ? 0 : -ENOMEM;
 }
@@ -79,6 +85,11 @@ static int init_group(struct task *t, const struct init_args *a)
     if (!g)
         return -ENOMEM;
     t->group = g;
+    g->container = a->join        ? task_container_get(a->join->group->container)
+                   : a->container ? task_container_get(a->container)
+                                  : task_container_new(a->pids_max);
+    if (!g->container)
+        return -ENOMEM;
     t->sighand = sighand_new(nullptr);
     if (!t->sighand)
         return -ENOMEM;
@@ -105,7 +116,12 @@ static int init_publish(struct task *t, const struct init_args *a)
     struct thread_group *g = t->group;
     struct pgrp *p = nullptr;
     mutex_lock(&tasklist_lock);
-    int err = kpid_alloc_locked(t->pidns, nullptr, 0, &t->pid);
+    int err = task_container_charge_locked(g->container);
+    if (!err) {
+        err = kpid_alloc_locked(t->pidns, nullptr, 0, &t->pid);
+        if (err)
+            task_container_uncharge_locked(g->container);
+    }
     if (!err)
         err = session_new_locked(g, t->pid, &p);
     if (!err) {
@@ -124,6 +140,7 @@ static int init_publish(struct task *t, const struct init_args *a)
             g->unkillable = !a->killable;
         }
     } else if (t->pid) {
+        task_container_uncharge_locked(g->container);
         kpid_unalloc_locked(t->pid);
         t->pid = nullptr;
     }

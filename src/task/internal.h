@@ -53,8 +53,14 @@ void sigpending_init(struct sigpending *p);
 void signal_unqueue_locked(struct sigpending *p, struct sigqueue_entry *e); // [sig_lock]
 void sigpending_flush(struct sigpending *p);       // [sig_lock] or unpublished
 int signal_send_pgrp_locked(struct pgrp *p, const siginfo_t *si);
-extern bool task_frozen;        // [A] by task_freeze_all
-void task_freeze_point(void);   // waits while the container is paused, or until killed
+static inline bool task_frozen(const struct task *t)
+{
+    return __atomic_load_n(&t->group->container->frozen, __ATOMIC_ACQUIRE);
+}
+void task_freeze_point(struct task *t); // waits while its container is paused, or until killed
+// -EAGAIN: too many tasks; -ENOMEM: it ends.
+MUST_CHECK int task_container_charge_locked(struct task_container *c);
+void task_container_uncharge_locked(struct task_container *c);
 void signal_wake_locked(struct task *t, bool fatal);   // [sig_lock]
 void signal_recalc_locked(struct task *t);             // [sig_lock], self: clears sig_work when idle
 int signal_send_locked(struct thread_group *g, struct task *t, bool group, const siginfo_t *si,

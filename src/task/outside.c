@@ -1,21 +1,78 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the runtime does to all processes of a container: signals, lists, the freezer.
+// What the runtime does to all processes of a container: signals, lists, the freezer, the limit.
 //
 // Frozen tasks stop on their way to user mode; one that waits inside a system call stays there.
 // The flag is part of "signal work", so that a running task is interrupted as for a signal.
 #include "abi/errno.h"
+#include "base/slab.h"
 #include "sched/waitq.h"
 #include "task/internal.h"
 
-bool task_frozen; // [A]
-static struct waitq freeze_wait = WAITQ_INIT(freeze_wait);
+SLAB_DEFINE(container_slab, struct task_container);
 
-void task_freeze_point(void)
+struct task_container *task_container_new(int max_tasks)
 {
-    while (__atomic_load_n(&task_frozen, __ATOMIC_ACQUIRE))
-        if (wait_event(&freeze_wait, !__atomic_load_n(&task_frozen, __ATOMIC_ACQUIRE), KTIME_MAX,
-                       PARK_KILLABLE))
+    struct task_container *c = slab_alloc(&container_slab);
+    if (!c)
+        return nullptr;
+    ref_init(&c->ref);
+    spin_init(&c->lock);
+    waitq_init(&c->thaw);
+    waitq_init(&c->empty);
+    c->max_tasks = max_tasks;
+    return c;
+}
+
+struct task_container *task_container_get(struct task_container *c)
+{
+    ref_get(&c->ref);
+    return c;
+}
+
+void task_container_put(struct task_container *c)
+{
+    if (!c || !ref_put(&c->ref))
+        return;
+    if (c->release)
+        c->release(c);
+    slab_free(&container_slab, c);
+}
+
+int task_container_charge_locked(struct task_container *c)
+{
+    if (c->dying)
+        return -ENOMEM;
+    if (c->max_tasks && c->ntasks >= c->max_tasks)
+        return -EAGAIN;
+    c->ntasks++;
+    return 0;
+}
+
+void task_container_uncharge_locked(struct task_container *c)
+{
+    CHECK(c->ntasks > 0);
+    if (--c->ntasks == 0)
+        waitq_wake_all(&c->empty, ~0u);
+}
+
+void task_freeze_point(struct task *t)
+{
+    struct task_container *c = t->group->container;
+    while (task_frozen(t))
+        if (wait_event(&c->thaw, !task_frozen(t), KTIME_MAX, PARK_KILLABLE))
             return; // killed
+}
+
+// The next process of init's container at or after number *nr of its pid namespace.
+static struct thread_group *container_next(struct task *init, int *nr)
+{
+    struct thread_group *g;
+    for (; (g = group_next(init->pidns, nr)) != nullptr; ++*nr) {
+        if (g->container == init->group->container)
+            return g;
+        group_put(g);
+    }
+    return nullptr;
 }
 
 static void kick_group(struct thread_group *g)
@@ -35,12 +92,13 @@ static void kick_group(struct thread_group *g)
 void task_freeze_all(struct task *init, bool freeze)
 {
     struct thread_group *g;
-    __atomic_store_n(&task_frozen, freeze, __ATOMIC_SEQ_CST);
+    struct task_container *c = init->group->container;
+    __atomic_store_n(&c->frozen, freeze, __ATOMIC_SEQ_CST);
     if (!freeze) {
-        waitq_wake_all(&freeze_wait, ~0u);
+        waitq_wake_all(&c->thaw, ~0u);
         return;
     }
-    for (int nr = 1; (g = group_next(init->pidns, &nr)) != nullptr; nr++) {
+    for (int nr = 1; (g = container_next(init, &nr)) != nullptr; nr++) {
         kick_group(g); // a task that is made from now on looks at the flag itself
         group_put(g);
     }
@@ -52,7 +110,7 @@ void task_signal_all(struct task *init, int sig)
     siginfo_t si;
     siginfo_kernel(&si, sig);
     si.si_code = SI_USER;
-    for (int nr = 1; (g = group_next(init->pidns, &nr)) != nullptr; nr++) {
+    for (int nr = 1; (g = container_next(init, &nr)) != nullptr; nr++) {
         if (g != init->group)
             signal_send_group(g, &si);
         group_put(g);
@@ -60,10 +118,43 @@ void task_signal_all(struct task *init, int sig)
     signal_send_group(init->group, &si);
 }
 
+static bool container_empty(struct task_container *c)
+{
+    mutex_lock(&tasklist_lock);
+    bool empty = c->ntasks == 0;
+    mutex_unlock(&tasklist_lock);
+    return empty;
+}
+
+void task_end_all(struct task *init)
+{
+    struct task_container *c = init->group->container;
+    struct thread_group *g;
+    mutex_lock(&tasklist_lock);
+    c->dying = true; // what is being cloned right now is not published any more
+    mutex_unlock(&tasklist_lock);
+    task_freeze_all(init, false);
+    for (int nr = 1; (g = container_next(init, &nr)) != nullptr; nr++) {
+        spin_lock(&g->sig_lock);
+        group_kill_locked(g, SIGKILL);
+        spin_unlock(&g->sig_lock);
+        group_put(g);
+    }
+    (void)wait_event(&c->empty, container_empty(c), KTIME_MAX, PARK_UNINTERRUPTIBLE);
+}
+
+void task_end_held(struct task *t, int sig)
+{
+    spin_lock(&t->group->sig_lock);
+    group_kill_locked(t->group, sig);
+    spin_unlock(&t->group->sig_lock);
+    task_start_held(t);
+}
+
 void task_list_all(struct task *init, struct strbuf *out)
 {
     struct thread_group *g;
-    for (int nr = 1; (g = group_next(init->pidns, &nr)) != nullptr; nr++) {
+    for (int nr = 1; (g = container_next(init, &nr)) != nullptr; nr++) {
         int tid = 0, ppid = 0;
         struct task *t = group_next_thread(g, init->pidns, &tid);
         mutex_lock(&tasklist_lock);

@@ -45,7 +45,7 @@ static void run_syscall(struct task *t, const struct pevent *ev)
         t->regs.rax = (uint64_t)r;
         if (likely(!is_restart(r) && !READ_SHARED(t->sig_work)))
             return;
-        task_freeze_point();
+        task_freeze_point(t);
         if (!signal_deliver(t, true))
             return;
     }
@@ -127,13 +127,13 @@ void task_main(void *arg)
     if (t->dead) // made, but never published: see clone_abort
         fiber_exit(task_put_fn, t);
     task_start(t);
-    if (__atomic_load_n(&task_frozen, __ATOMIC_ACQUIRE))
+    if (task_frozen(t))
         WRITE_SHARED(t->sig_work, true);
     for (;;) {
         __atomic_store_n(&t->in_user, true, __ATOMIC_SEQ_CST);
         if (unlikely(READ_SHARED(t->sig_work))) {
             __atomic_store_n(&t->in_user, false, __ATOMIC_RELAXED);
-            task_freeze_point();
+            task_freeze_point(t);
             (void)signal_deliver(t, false);
             continue;
         }

@@ -130,7 +130,7 @@ void signal_wake_locked(struct task *t, bool fatal)
 
 static bool has_work(const struct task *t)
 {
-    return __atomic_load_n(&task_frozen, __ATOMIC_RELAXED) || t->killed || t->group->exiting || t->jobctl_stop_pending || t->group->cld_notify ||
+    return task_frozen(t) || t->killed || t->group->exiting || t->jobctl_stop_pending || t->group->cld_notify ||
            t->restore_saved_mask || ((t->pending.set | t->group->pending.set) & ~t->blocked);
 }
 

@@ -95,6 +95,7 @@ void group_put(struct thread_group *g)
         sigpending_flush(&g->pending);
         timers_free(g->timers);
         kpid_put(g->tgid_pid);
+        task_container_put(g->container);
         slab_free(&group_slab, g);
         g = parent;
     }

@@ -66,6 +66,19 @@ struct pidns {
     uint64_t ino;          // [C]
     bool dying;            // [tasklist] init has exited: no new tasks
 };
+// The processes of one container: what was started in it from outside, and all that descend from
+// them. Usually those of one pid namespace, but the containers of a pod may share that.
+struct task_container {
+    struct ref ref;
+    bool frozen;           // [A] they stop on their way to user mode
+    struct waitq thaw;     // woken when that is over
+    bool dying;            // [tasklist] no new tasks
+    int ntasks, max_tasks; // [tasklist] threads; max 0: no limit
+    struct waitq empty;    // woken when the last one has gone
+    struct spinlock lock;
+    void *console;         // [lock] struct tty_ctl *: what /dev/console means; see fs/tty.c
+    void (*release)(struct task_container *c); // [C] drops the console
+};
 // A process number: one per task, living on while a process group or session is named by it.
 // pidfds hold a reference, so it says "gone" and never means somebody else.
 struct kpid {
@@ -106,6 +119,7 @@ struct thread_group {
     int nlive;                      // [sig_lock] not yet in task_exit
     struct task *leader;            // [tasklist] weak
     struct kpid *tgid_pid;          // [C] ref: the process's number
+    struct task_container *container; // [C] ref
     struct thread_group *parent;    // [tasklist] ref; null: started from outside
     struct task *parent_thread;     // [tasklist] weak: who cloned us (or took over), for __WNOTHREAD
     struct list children, sibling;  // [tasklist]
@@ -349,8 +363,11 @@ struct init_args {
     bool hold;                     // loaded, not started: task_start_held() does that
     int oom_score_adj;
     int pids_max;                  // 0: no limit
-    struct task *join;             // exec into the container of this task: its pid and uts
-                                   // namespaces instead of new ones (borrowed)
+    struct task *join;             // exec into the container of this task: its namespaces instead
+                                   // of new ones (borrowed)
+    struct task_container *container; // without join: what it belongs to; null: a new one (borrowed)
+    // Namespaces of these tasks instead of new ones (borrowed; null: new).
+    struct task *share_pid, *share_uts;
     // When the process has ended and nobody inside waits for it; from its last fiber, may park.
     void (*exit_hook)(struct thread_group *g, int wait_status, void *arg);
     void *exit_hook_arg;
@@ -359,10 +376,15 @@ struct init_args {
 // error (-ENOENT, -EACCES, -ENOEXEC) is the caller's to report (127, 126). Call from a fiber.
 MUST_CHECK int task_create_init(const struct init_args *a, struct task **out);
 void task_start_held(struct task *t); // once
-// For the runtime, on all processes of init's pid namespace (outside.c). From a fiber.
+void task_end_held(struct task *t, int sig); // instead: it ends, as if killed by sig, and never runs
+// For the runtime, on all processes of init's container (outside.c). From a fiber.
 void task_signal_all(struct task *init, int sig);
 void task_freeze_all(struct task *init, bool freeze);
 void task_list_all(struct task *init, struct strbuf *out); // lines "uid pid ppid name"
+void task_end_all(struct task *init); // kills all that are left, returns when they are gone
+MUST_CHECK struct task_container *task_container_new(int max_tasks);
+struct task_container *task_container_get(struct task_container *c);
+void task_container_put(struct task_container *c);
 extern void (*container_exit_hook)(struct task *init, int wait_status); // pid 1 of a root pidns
 extern void (*group_exit_hook)(struct thread_group *g); // last thread; System V semaphores' undo
 

@@ -17,7 +17,9 @@ static struct task *task_make(struct pidns *ns)
     t->cred = cred_new();
     t->sighand = sighand_new(nullptr);
     rlimits_default(g->rlim);
+    assert_non_null(g->container = task_container_new(0));
     mutex_lock(&tasklist_lock);
+    assert_int_equal(task_container_charge_locked(g->container), 0);
     assert_int_equal(kpid_alloc_locked(ns, nullptr, 0, &t->pid), 0);
     g->leader = t;
     g->tgid_pid = kpid_get(t->pid);
