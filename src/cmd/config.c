@@ -103,6 +103,7 @@ struct boot_config *config_new(struct globals *g, struct spec *spec, struct err 
     c->log_level = g->launch.debug ? LOG_DEBUG : g->launch.strace ? LOG_INFO : LOG_WARN;
     c->debug = g->launch.debug;
     c->strace = g->launch.strace;
+    c->fast_off = g->launch.fast_off;
     if (g->launch.strace_list && !(c->strace_list = mem_strdup(g->launch.strace_list))) {
         err_set(e, -ENOMEM, "out of memory");
         return nullptr;

@@ -71,6 +71,7 @@ struct boot_config {
     uint32_t log_format, log_level;
     bool debug;              // filter violations are reported before they kill
     bool strace;
+    bool fast_off;           // systrap: every call comes to the kernel
     char *strace_list;
     bool make_mountpoints;   // missing mount points are made in the overlay
     bool privileged;         // started by root: the Gofer works with real ids
@@ -93,7 +94,7 @@ struct launch_options {
     const char *platform, *state_root;
     const char *log_file, *debug_log_dir;
     enum log_format log_format;
-    bool debug, strace;
+    bool debug, strace, fast_off;
     const char *strace_list; // null: all
     bool detached;           // nobody reads what we write; state stays at the end
     int notify;              // detached: the command that waits for CTL_STARTED or CTL_FAILED

@@ -10,6 +10,8 @@ struct st_global { // [C] after init
     uint64_t slots;                // base + STUB_SLOTS_OFF
     uint64_t task_size;
     uint64_t vdso, vdso_start, vdso_end;
+    uint64_t vdso_clock;           // its clock_gettime, 0: none
+    bool no_answers;               // platform_config
     uint32_t fp_xstate, fp_ext;    // bytes of the XSAVE area, and with the closing magic
     uint64_t fp_features;
     uint32_t mxcsr_mask;

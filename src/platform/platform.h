@@ -16,6 +16,7 @@
 #include "abi/regs.h"
 #include "abi/uaddr.h"
 #include "base/ref.h"
+#include "platform/stub/public.h"
 
 struct aspace {
     const struct platform_ops *ops;
@@ -23,6 +24,12 @@ struct aspace {
 struct pcontext {
     const struct platform_ops *ops;
     struct aspace *as;
+    // Where the host thread answers calls of its own accord; null where it does not. The kernel keeps
+    // *pub true (task/public.c). *mask is the guest's signal mask while it is in user mode, *sleeping
+    // says that it waits for a futex there; both are hostile memory.
+    struct ppublic *pub;
+    uint64_t *mask;
+    const uint32_t *sleeping;
 };
 
 enum pevent_kind : int {
@@ -36,6 +43,8 @@ struct pevent {
     int signo, code;
     uint64_t addr, trapno, err;
     uint32_t arch; // PEV_SYSCALL: AUDIT_ARCH_* as the host reported (int 0x80 comes as i386)
+    int64_t deadline; // PEV_SYSCALL, a private FUTEX_WAIT that was interrupted in user mode: until when
+                      // (CLOCK_MONOTONIC, ns) it waits; 0: it begins now
 };
 struct pfutex { // a private futex call done in the host's queue by the context's thread
     uaddr_t uaddr, uaddr2;
@@ -49,6 +58,7 @@ struct platform_config {
     int uid, gid;          // ids the stubs run under, in the Sentry's namespace; 0: the Sentry's own
     uint64_t stub_base;    // 0: chosen at random
     int maps_fd;           // /proc/self/maps, opened while there was a /proc; 0: look oneself
+    bool no_answers;       // every call comes to the kernel
 };
 
 struct platform_ops {

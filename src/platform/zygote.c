@@ -8,6 +8,7 @@
 #include "platform/internal.h"
 #include "platform/marshal.h"
 #include "stub_syms.h"
+#include <elf.h>
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <signal.h>
@@ -21,7 +22,7 @@
 #ifndef __NR_mseal
 #define __NR_mseal 462
 #endif
-constexpr uint64_t STUB_LOW = 0x7f0000000000, STUB_HIGH = 0x7ff000000000;
+constexpr uint64_t STUB_LOW = STUB_GUEST_END, STUB_HIGH = 0x7ff000000000;
 constexpr uint64_t USER_TOP = 0x7ffffffff000;
 constexpr size_t FILTER_MAX = 1024;
 constexpr int VDSO_PARTS = 4;
@@ -36,6 +37,7 @@ static struct { // made by zygote_prepare
     struct part vdso[VDSO_PARTS]; // vvar and vDSO mappings, ascending
     int nvdso;
     uint64_t vdso_base;           // of the code, within them
+    uint64_t clock_off;           // of clock_gettime in the code, 0: none
     struct sock_filter filter[FILTER_MAX];
     size_t nfilter;
 } host;
@@ -122,6 +124,25 @@ static void find_vdso(int fd)
     log_warn("platform: no usable vDSO found, guests do without");
     host.nvdso = 0;
     host.vdso_base = 0;
+}
+
+// The vDSO is the host kernel's: an ELF image like any other, but to be believed.
+static void find_vdso_clock(void)
+{
+    const uint8_t *base = (const uint8_t *)host.vdso_base;
+    const Elf64_Ehdr *eh = (const Elf64_Ehdr *)base;
+    if (!base || !eh->e_shoff || eh->e_shentsize != sizeof(Elf64_Shdr))
+        return;
+    const Elf64_Shdr *sh = (const Elf64_Shdr *)(base + eh->e_shoff);
+    for (int i = 0; i < eh->e_shnum; i++) {
+        if (sh[i].sh_type != SHT_DYNSYM || sh[i].sh_link >= eh->e_shnum)
+            continue;
+        const Elf64_Sym *sym = (const Elf64_Sym *)(base + sh[i].sh_offset);
+        const char *names = (const char *)base + sh[sh[i].sh_link].sh_offset;
+        for (size_t n = 0; n < sh[i].sh_size / sizeof(*sym); n++)
+            if (!strcmp(names + sym[n].st_name, "__vdso_clock_gettime"))
+                host.clock_off = sym[n].st_value;
+    }
 }
 
 // A place that is free in us, and so in the zygote.
@@ -362,6 +383,8 @@ int zygote_prepare(const struct platform_config *cfg)
     if (err)
         return err;
     find_vdso(cfg->maps_fd);
+    find_vdso_clock();
+    st.no_answers = cfg->no_answers;
     int n = stub_filter_build(st.base, st.base + STUB_SIZE, host.filter, FILTER_MAX);
     if (n < 0)
         return n;
@@ -375,6 +398,8 @@ void zygote_adopt(const struct zygote_report *r)
     st.vdso_end = READ_SHARED(r->vdso_end);
     if (st.vdso_start)
         st.vdso = st.vdso_start + (host.vdso_base - host.vdso[0].start);
+    if (st.vdso && host.clock_off)
+        st.vdso_clock = st.vdso + host.clock_off;
 }
 
 void zygote_log_failure(const struct zygote_report *r)

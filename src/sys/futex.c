@@ -21,9 +21,9 @@ static bool word_ok(struct task *t, uaddr_t a)
 static long host_futex(struct task *t, const struct pfutex *p)
 {
     for (;;) {
-        __atomic_store_n(&t->in_user, true, __ATOMIC_SEQ_CST);
+        task_user_enter(t);
         long r = READ_SHARED(t->sig_work) ? -EINTR : t->ctx->ops->futex(t->ctx, p);
-        __atomic_store_n(&t->in_user, false, __ATOMIC_RELEASE);
+        task_user_leave(t);
         if (r == -ESRCH) { // the stub is gone: run() will say so
             task_exit_group(t, SIGKILL);
             return -EINTR;
@@ -100,6 +100,8 @@ static int get_deadline(struct task *t, uaddr_t timeout, bool relative, int64_t 
         return -EINVAL;
     int64_t ns = timespec_ns(&ts);
     *deadline = relative ? deadline_after(ns) : ns;
+    if (relative && t->futex_deadline) // it has waited for a while already
+        *deadline = t->futex_deadline;
     if (*deadline == NO_DEADLINE)
         *deadline = NO_DEADLINE - 1; // far away, but a timeout: restarts as one
     return 0;

@@ -427,11 +427,6 @@ long sys_sched_rr_get_interval(struct task *t, int pid, uaddr_t interval)
     return put_user(t->mm, interval, ts);
 }
 
-static uint64_t cpus_visible(void)
-{
-    return machine.ncpus >= 64 || machine.ncpus <= 0 ? ~0ull : (1ull << machine.ncpus) - 1;
-}
-
 long sys_sched_setaffinity(struct task *t, int pid, size_t len, uaddr_t mask)
 {
     uint64_t m = 0;
@@ -443,6 +438,8 @@ long sys_sched_setaffinity(struct task *t, int pid, size_t len, uaddr_t mask)
     int err = !sched_owner(t, o) ? -EPERM : !(m & cpus_visible()) ? -EINVAL : 0;
     if (!err)
         __atomic_store_n(&o->cpu_affinity, m & cpus_visible(), __ATOMIC_RELAXED);
+    if (!err)
+        task_public_stale(o);
     task_put(o);
     return err;
 }

@@ -56,16 +56,21 @@ static int cpu_clock_read(struct task *t, int clock, int64_t *ns)
 
 static int clock_read(struct task *t, int clock, int64_t *ns)
 {
+    struct timespec ts;
     switch (clock) {
+    case CLOCK_REALTIME_COARSE: // as the vDSO shows them to the guest
+    case CLOCK_MONOTONIC_COARSE:
+    case CLOCK_MONOTONIC_RAW:
+        if (clock_gettime(clock, &ts))
+            return -EINVAL;
+        *ns = timespec_ns(&ts);
+        return 0;
     case CLOCK_REALTIME:
-    case CLOCK_REALTIME_COARSE:
     case CLOCK_REALTIME_ALARM_ID:
     case CLOCK_TAI_ID:
         *ns = ktime_realtime();
         return 0;
     case CLOCK_MONOTONIC:
-    case CLOCK_MONOTONIC_RAW:
-    case CLOCK_MONOTONIC_COARSE:
         *ns = ktime_now();
         return 0;
     case CLOCK_BOOTTIME:

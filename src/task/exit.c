@@ -195,6 +195,7 @@ static void reparent_child(struct thread_group *c, struct thread_group *from, st
     if (p == from)
         return;
     c->exit_signal = SIGCHLD;
+    group_public_stale_locked(c);
     c->parent = p ? group_get(p) : nullptr;
     list_del(&c->sibling);
     if (p)

@@ -48,6 +48,11 @@ int group_wait_status_locked(const struct thread_group *g);
 void task_vfork_done(struct task *t);
 void group_kill_locked(struct thread_group *g, int status); // [sig_lock] every thread has to exit
 
+// --- public.c --- [sig_lock]
+ksigset_t task_mask_locked(const struct task *t);   // its mask as it is now
+// Signals have become pending: of t, or (null) of the group.
+void public_pending_locked(struct thread_group *g, struct task *t);
+
 // --- signal.c ---
 void sigpending_init(struct sigpending *p);
 void signal_unqueue_locked(struct sigpending *p, struct sigqueue_entry *e); // [sig_lock]

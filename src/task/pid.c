@@ -264,6 +264,7 @@ void group_join_pgrp_locked(struct thread_group *g, struct pgrp *p)
 {
     ref_get(&p->ref);
     group_leave_pgrp_locked(g);
+    group_public_stale_locked(g);
     g->pgrp = p;
     list_push_back(&p->members, &g->pgrp_link);
 }

@@ -40,6 +40,7 @@ static void run_syscall(struct task *t, const struct pevent *ev)
         t->regs.rax = (uint64_t)-ENOSYS;
         return;
     }
+    t->futex_deadline = ev->deadline;
     for (;;) {
         long r = unlikely(t->strace) ? dispatch_traced(t) : task_syscall(t);
         t->regs.rax = (uint64_t)r;
@@ -130,15 +131,15 @@ void task_main(void *arg)
     if (task_frozen(t))
         WRITE_SHARED(t->sig_work, true);
     for (;;) {
-        __atomic_store_n(&t->in_user, true, __ATOMIC_SEQ_CST);
+        task_user_enter(t);
         if (unlikely(READ_SHARED(t->sig_work))) {
-            __atomic_store_n(&t->in_user, false, __ATOMIC_RELAXED);
+            __atomic_store_n(&t->in_user, false, __ATOMIC_RELEASE);
             task_freeze_point(t);
             (void)signal_deliver(t, false);
             continue;
         }
         t->ctx->ops->run(t->ctx, &t->regs, &ev);
-        __atomic_store_n(&t->in_user, false, __ATOMIC_RELEASE);
+        task_user_leave(t);
         switch (ev.kind) {
         case PEV_SYSCALL:
             run_syscall(t, &ev);

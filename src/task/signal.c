@@ -47,7 +47,7 @@ static void sigpending_remove(struct sigpending *p, ksigset_t set)
         if (set & SIGBIT(e->si.si_signo))
             sigqueue_free(e);
     }
-    p->set &= ~set;
+    WRITE_SHARED(p->set, p->set & ~set);
 }
 
 // Takes one entry off its queue, for a timer that goes away.
@@ -58,7 +58,7 @@ void signal_unqueue_locked(struct sigpending *p, struct sigqueue_entry *e)
     list_for_each(it, &p->queue)
         if (list_entry(it, struct sigqueue_entry, link)->si.si_signo == sig)
             return;
-    p->set &= ~SIGBIT(sig);
+    WRITE_SHARED(p->set, p->set & ~SIGBIT(sig));
 }
 
 void siginfo_kernel(siginfo_t *si, int sig)
@@ -102,14 +102,14 @@ static bool handler_ignores(struct task *t, int sig, bool force)
 
 static bool sig_ignored(struct task *t, int sig, bool force)
 {
-    if ((t->blocked | t->real_blocked) & SIGBIT(sig))
+    if ((task_mask_locked(t) | t->real_blocked) & SIGBIT(sig))
         return false; // the handler may change before it is unblocked
     return handler_ignores(t, sig, force);
 }
 
 bool signal_blocked_or_ignored(struct task *t, int sig)
 {
-    return (t->blocked & SIGBIT(sig)) ||
+    return (task_blocked(t) & SIGBIT(sig)) ||
            sig_action(t, sig).handler == (uint64_t)(uintptr_t)SIG_IGN;
 }
 
@@ -172,7 +172,7 @@ void task_exit_group(struct task *t, int status)
 // --- sending ---
 static bool wants_signal(struct task *t, int sig)
 {
-    if ((t->blocked & SIGBIT(sig)) || t->exiting)
+    if ((task_mask_locked(t) & SIGBIT(sig)) || t->exiting)
         return false;
     if (sig == SIGKILL)
         return true;
@@ -303,7 +303,8 @@ int signal_send_locked(struct thread_group *g, struct task *t, bool group, const
             return -EAGAIN;
         }
     }
-    p->set |= SIGBIT(sig);
+    WRITE_SHARED(p->set, p->set | SIGBIT(sig));
+    public_pending_locked(g, group ? nullptr : t);
     complete_signal(g, t, sig, group);
     return 0;
 }
@@ -404,7 +405,7 @@ static void collect(struct task *t, struct sigpending *p, int sig, siginfo_t *si
         found = e;
     }
     if (!more)
-        p->set &= ~SIGBIT(sig);
+        WRITE_SHARED(p->set, p->set & ~SIGBIT(sig));
     if (found) {
         *si = found->si;
         bool timer = found->timer;
@@ -461,11 +462,12 @@ static void retarget_shared(struct task *t, ksigset_t now_blocked)
         return;
     list_for_each(it, &g->threads) {
         struct task *o = list_entry(it, struct task, thread_link);
-        if (o == t || o->exiting || !(set & ~o->blocked))
+        ksigset_t blocked = task_mask_locked(o);
+        if (o == t || o->exiting || !(set & ~blocked))
             continue;
         if (!READ_SHARED(o->sig_work))
             signal_wake_locked(o, false);
-        set &= o->blocked;
+        set &= blocked;
         if (!set)
             break;
     }

@@ -306,6 +306,7 @@ void task_commit_cred(struct task *t, struct cred *c)
     spin_lock(&t->task_lock);
     t->cred = c;
     spin_unlock(&t->task_lock);
+    task_public_stale_self(t);
     cred_put(old);
 }
 

@@ -180,14 +180,15 @@ struct task {
     struct spinlock task_lock;         // guards mm, files, fs, uts, cred, comm against other tasks
     char comm[16];                     // [task_lock]
     bool started;                      // [sig_lock] the fiber runs: it can be woken
-    bool in_user;                      // [A] in the platform's run() or futex()
+    bool in_user;                      // [A] in the platform's run() or futex(): task_user_enter()
     bool sig_work;                     // [A] set under sig_lock: signal_deliver has something to do
     bool sample_cpu;                   // [A] somebody waits for a fresh cpu_ns
     uint64_t fault_trapno, fault_err, fault_addr; // [T] of the last fault, for signal frames
     // --- signals: [group->sig_lock] ---
     struct sighand *sighand;           // [sig_lock] ref; changes at exec by self
     struct sigpending pending;
-    ksigset_t blocked;                 // written by self under sig_lock
+    ksigset_t blocked;                 // written by self under sig_lock; in_user: public.c
+    int64_t futex_deadline;            // [T] pevent.deadline of the call in progress
     ksigset_t real_blocked;            // what rt_sigtimedwait took out of `blocked`
     ksigset_t saved_mask;              // [T] of sigsuspend, ppoll, ...: restored on the way out
     bool restore_saved_mask;           // [T]
@@ -387,6 +388,29 @@ struct task_container *task_container_get(struct task_container *c);
 void task_container_put(struct task_container *c);
 extern void (*container_exit_hook)(struct task *init, int wait_status); // pid 1 of a root pidns
 extern void (*group_exit_hook)(struct thread_group *g); // last thread; System V semaphores' undo
+
+// --- what the task's host thread answers itself (public.c) ---
+void task_public_stale(struct task *t);                       // a published value has changed
+void task_public_stale_self(struct task *t);                  // [T]
+uint64_t cpus_visible(void);                                  // of the machine
+void group_public_stale_locked(struct thread_group *g);       // [tasklist] of all its threads
+ksigset_t task_blocked(struct task *t);                       // its mask, from any task
+bool task_user_sleeping(struct task *t);                      // in user mode, in a futex; from any task
+void task_user_enter_slow(struct task *t);
+void task_user_mask(struct task *t);
+// [T] Around each run() or futex() of the platform.
+static inline void task_user_enter(struct task *t)
+{
+    if (t->ctx->pub)
+        task_user_enter_slow(t);
+    __atomic_store_n(&t->in_user, true, __ATOMIC_SEQ_CST);
+}
+static inline void task_user_leave(struct task *t)
+{
+    if (t->ctx->mask)
+        task_user_mask(t);
+    __atomic_store_n(&t->in_user, false, __ATOMIC_RELEASE);
+}
 
 // --- signals (signal.c) ---
 int signal_send_task(struct task *t, const siginfo_t *si);           // tgkill-like

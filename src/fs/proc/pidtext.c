@@ -18,6 +18,8 @@ static char state_char(struct task *t)
         if (!t->dead && !READ_SHARED(t->in_user)) // the fiber exists
             mode = fiber_park_mode(t->fiber);
         spin_unlock(&t->group->sig_lock);
+        if (mode < 0 && task_user_sleeping(t))
+            return 'S';
         return mode < 0 ? 'R' : mode == PARK_INTERRUPTIBLE ? 'S' : 'D';
     }
     switch (state) {
@@ -40,11 +42,10 @@ struct signal_view {
 static void signal_view(struct task *t, struct signal_view *v)
 {
     struct thread_group *g = t->group;
-    *v = (struct signal_view){};
+    *v = (struct signal_view){.blocked = task_blocked(t)};
     spin_lock(&g->sig_lock);
     v->thread = t->pending.set;
     v->shared = g->pending.set;
-    v->blocked = t->blocked;
     list_for_each(n, &g->pending.queue) v->queued++;
     list_for_each(n, &t->pending.queue) v->queued++;
     struct sighand *h = t->sighand;

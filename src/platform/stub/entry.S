@@ -6,6 +6,8 @@
     .globl stub_restorer, stub_exit_sigreturn, stub_exit_fast, stub_exit_interrupted
     .globl stub_exit_final, stub_exit_thread, stub_clone_fork, stub_clone_thread, stub_enter, stub_cmpxchg
     .globl stub_cmpxchg_insn, stub_cmpxchg_fault, stub_futex, stub_futex_win, stub_futex_end
+    .globl stub_load, stub_load32, stub_store, stub_store32, stub_access, stub_access_end
+    .globl stub_access_fault
     .globl stub_futex_abort, stub_win_resume, stub_win_resume_end, stub_win_fast, stub_win_fast_end
     .globl stub_win_last, stub_win_last_end
 
@@ -148,6 +150,33 @@ stub_cmpxchg_insn:
     mov %eax, %eax
     ret
 stub_cmpxchg_fault:
+    mov $-14, %rax
+    ret
+
+// Guest memory: long stub_load(addr, u64 *v), stub_store(addr, v) and of 32 bits. 0, or -EFAULT by
+// way of the signal handler. They leave the stack alone.
+    .balign 16
+stub_access:
+stub_load:
+    mov (%rdi), %rax
+    mov %rax, (%rsi)
+    xor %eax, %eax
+    ret
+stub_load32:
+    mov (%rdi), %eax
+    mov %eax, (%rsi)
+    xor %eax, %eax
+    ret
+stub_store:
+    mov %rsi, (%rdi)
+    xor %eax, %eax
+    ret
+stub_store32:
+    mov %esi, (%rdi)
+    xor %eax, %eax
+    ret
+stub_access_end:
+stub_access_fault:
     mov $-14, %rax
     ret
 

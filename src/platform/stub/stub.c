@@ -27,8 +27,6 @@ HIDDEN void stub_exit_interrupted(void);
 HIDDEN long stub_clone_fork(uintptr_t sp);
 HIDDEN long stub_clone_thread(struct slot *s, uintptr_t sp);
 HIDDEN int64_t stub_cmpxchg(uint64_t addr, uint32_t expect, uint32_t desired);
-HIDDEN long stub_futex(uint64_t uaddr, uint64_t op, uint64_t val, uint64_t timeout, uint64_t uaddr2,
-                       uint64_t val3, uint32_t *intr);
 extern HIDDEN char stub_cmpxchg_insn[], stub_cmpxchg_fault[], stub_futex_win[], stub_futex_end[],
     stub_futex_abort[], stub_win_resume[], stub_win_resume_end[], stub_win_fast[],
     stub_win_fast_end[], stub_win_last[], stub_win_last_end[];
@@ -98,11 +96,11 @@ struct kmsghdr {
     uint64_t controllen;
     uint64_t flags;
 };
-// Descriptors from the control socket: n (1 or 2) of them, the first one's number or -errno.
+// Descriptors from the control socket: n (1 to 3) of them, the first one's number or -errno.
 static long recv_fds(uint32_t ctl, int *fds, uint32_t n)
 {
     uint64_t data = 0, iov[2] = {(uintptr_t)&data, 8};
-    uint64_t control[3] = {0, 0, 0}; // cmsg_len, level | type << 32, the descriptors
+    uint64_t control[4] = {}; // cmsg_len, level | type << 32, the descriptors
     struct kmsghdr m = {.iov = iov, .iovlen = 1, .control = control, .controllen = sizeof(control)};
     long r = call6(__NR_recvmsg, ctl, (uintptr_t)&m, 0x40000000 | 0x40, 0, 0, 0);
     if (r < 0)
@@ -110,8 +108,10 @@ static long recv_fds(uint32_t ctl, int *fds, uint32_t n)
     if (control[0] != 16 + 4 * n || control[1] != (1ull << 32 | 1)) // SOL_SOCKET, SCM_RIGHTS
         return -9;
     fds[0] = (int)control[2];
-    if (n == 2)
+    if (n > 1)
         fds[1] = (int)(control[2] >> 32);
+    if (n > 2)
+        fds[2] = (int)control[3];
     return fds[0];
 }
 AI void close_fd(uint64_t fd)
@@ -157,10 +157,14 @@ static int64_t do_item(struct slot *s, struct stub_work *w, int *fd)
     case WORK_RECVFD:
         return recv_fds(s->ctl_fd, fd, 1);
     case WORK_CMPXCHG: return stub_cmpxchg(w->a[0], w->a[1], w->a[2]);
-    case WORK_FUTEX:
-        return stub_futex(w->a[0], w->a[1], w->a[2],
-                          w->flags & WORK_TIMEOUT ? (uintptr_t)s->ts : w->a[3], w->a[4], w->a[5],
-                          &s->intr);
+    case WORK_FUTEX: {
+        s->sleeping = 1;
+        long r = stub_futex(w->a[0], w->a[1], w->a[2],
+                            w->flags & WORK_TIMEOUT ? (uintptr_t)s->ts : w->a[3], w->a[4], w->a[5],
+                            &s->intr);
+        s->sleeping = 0;
+        return r;
+    }
     case WORK_CLONE: return do_clone(w->a[0]);
     case WORK_FORK: return do_fork(s, w->a[0], w->a[1]);
     case WORK_CPUTIME: {
@@ -270,8 +274,7 @@ AI bool plain_call(const struct slot *s, const struct stub_ucontext *uc)
 // s->uc_off and s->arch are set. Every way in ends here: the SIGSYS handler and patched call sites.
 [[noreturn]] static void serve_call(struct slot *s, struct stub_ucontext *uc)
 {
-    bool answered = false; // by this process itself: uc->rax is the result
-    if (answered && plain_call(s, uc))
+    if (plain_call(s, uc) && fast_call(s, uc))
         leave_call(s, uc);
     stub_marshal(s, uc);
     read_bases(s);
@@ -309,6 +312,8 @@ static void signal_in_stub(struct slot *s, int sig, struct stub_ucontext *uc)
         uc->rip = (uintptr_t)stub_cmpxchg_fault;
     } else if (within(rip, stub_user_start, stub_user_end)) {
         uc->rip = (uintptr_t)stub_user_fault;
+    } else if (within(rip, stub_access, stub_access_end)) {
+        uc->rip = (uintptr_t)stub_access_fault;
     } else {
         s->uc = (uintptr_t)uc;
         post(s, STUB_EV_BROKEN);
@@ -323,7 +328,7 @@ void stub_signal(int sig, struct stub_siginfo *si, struct stub_ucontext *uc)
     if (uc->rflags & 0x40000) // AC: stays set in a handler
         __asm__ volatile("pushfq; andq $~0x40000, (%%rsp); popfq" : : : "memory", "cc");
     uint64_t rip = uc->rip;
-    if (within(rip, stub_start, stub_end)) {
+    if (within(rip, stub_start, stub_end) || LOAD(s->in_vdso)) {
         if (sig != STUB_SIGNAL || !within(rip, stub_win_last, stub_win_last_end)) {
             signal_in_stub(s, sig, uc);
             return;
@@ -380,9 +385,9 @@ void stub_child(void)
         stub_trap();
     uintptr_t slots = (uintptr_t)stub_slots;
     uint64_t len = (uint64_t)SLOT_SIZE * SLOT_COUNT;
-    int fds[2];
+    int fds[3];
     bool first = fa->old_ctl == ~0u;
-    if (recv_fds(fa->ctl_fd, fds, first ? 1 : 2) < 0)
+    if (recv_fds(fa->ctl_fd, fds, first ? 1 : 3) < 0)
         goto fail;
     uint64_t memfd = (uint64_t)fds[first ? 0 : 1];
     if (!first && (uint32_t)fds[0] != fa->bell_fd)
@@ -391,6 +396,12 @@ void stub_child(void)
         goto fail; // SHARED, FIXED, NORESERVE
     close_fd(memfd);
     if (!first) {
+        uintptr_t pub = (uintptr_t)stub_pub; // SHARED, FIXED, NORESERVE; MADV_DONTFORK
+        if (call6(__NR_mmap, pub, STUB_PUB_SIZE, 1, 0x01 | 0x10 | 0x4000, (uint64_t)fds[2], 0) !=
+                (long)pub ||
+            call6(__NR_madvise, pub, STUB_PUB_SIZE, 10, 0, 0, 0) < 0)
+            goto fail;
+        close_fd((uint64_t)fds[2]);
         close_fd(fa->old_ctl);
         close_fd(fa->old_bell);
     }

@@ -9,7 +9,19 @@
 #define HIDDEN __attribute__((visibility("hidden")))
 #define LOAD(x) __atomic_load_n(&(x), __ATOMIC_ACQUIRE)
 
-extern HIDDEN char stub_start[], stub_end[], stub_fork[], stub_slots[];
+extern HIDDEN char stub_start[], stub_end[], stub_fork[], stub_pub[], stub_slots[];
+
+// fast.c: true: the call is answered, uc->rax is the result. False: nothing has happened.
+HIDDEN bool fast_call(struct slot *s, struct stub_ucontext *uc);
+// entry.S: guest memory; 0, or -EFAULT.
+HIDDEN long stub_load(uint64_t addr, uint64_t *v);
+HIDDEN long stub_load32(uint64_t addr, uint32_t *v);
+HIDDEN long stub_store(uint64_t addr, uint64_t v);
+HIDDEN long stub_store32(uint64_t addr, uint32_t v);
+extern HIDDEN char stub_access[], stub_access_end[], stub_access_fault[];
+// A futex call, interruptible by what sets *intr.
+HIDDEN long stub_futex(uint64_t uaddr, uint64_t op, uint64_t val, uint64_t timeout, uint64_t uaddr2,
+                       uint64_t val3, uint32_t *intr);
 
 AI long call6(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f)
 {

@@ -10,6 +10,8 @@
 //   text            read-only, executable; position-independent
 //   fork stack      private memory: the child of a fork runs on its own copy of it until it has
 //                   mapped its own slots
+//   public page     what the kernel publishes about each slot's task (public.h): a memfd of this
+//                   address space alone, mapped read-only, MADV_DONTFORK
 //   slots           the address space's own sysmsg memfd, MADV_DONTFORK
 #pragma once
 
@@ -18,7 +20,9 @@
 #define STUB_FORK_SIZE 0x2000
 #define STUB_VDSO_OFF 0x180000 // where the zygote moves the host's vvar and vDSO, when it can
 #define STUB_VDSO_MAX 0x40000
-#define STUB_SLOTS_OFF 0x200000
+#define STUB_PUB_OFF 0x200000
+#define STUB_PUB_SIZE 0x80000
+#define STUB_SLOTS_OFF 0x280000
 #define SLOT_SIZE 0x8000
 #define SLOT_COUNT 4096
 #define STUB_SPAN (STUB_SLOTS_OFF + SLOT_SIZE * SLOT_COUNT)
@@ -28,6 +32,7 @@
 #define SLOT_STACK_OFF 0x4000 // the thread's alternate signal stack, to the slot's end
 #define SLOT_STACK_SIZE 0x4000
 
+#define STUB_GUEST_END 0x7f0000000000 // guest mappings lie below, the stub above
 #define STUB_SIGNAL 10 // SIGUSR1: the interrupt
 #define STUB_CLONE_FORK 0x8011         // CLONE_PARENT | SIGCHLD
 #define STUB_CLONE_THREAD 0x50f00      // VM | FS | FILES | SIGHAND | THREAD | SYSVSEM
@@ -57,8 +62,10 @@
 #define SLOT_GONE 3
 
 #ifndef __ASSEMBLER__
+#include "platform/stub/public.h"
 #include <stddef.h>
 #include <stdint.h>
+static_assert(STUB_PUB_SIZE == SLOT_COUNT * sizeof(struct ppublic));
 
 // slot.state. Whoever flips it hands the slot over; the payload is written before.
 enum : uint32_t {
@@ -130,13 +137,15 @@ struct slot {
     uint32_t worker_cpu; // Sentry: the CPU of the worker that polls, ~0 unknown
     uint32_t asleep;     // Sentry: no worker polls this slot, ring
     uint32_t cpu;        // stub: 1 + the CPU it runs on, for the polling worker
-    uint32_t pad0[2];
+    uint64_t mask;       // the guest's signal mask while the guest runs, both ways
     // 64: the stub's own
     uint32_t intr;       // an interrupt came while stub code ran
-    uint32_t pad1;
+    uint32_t in_vdso;    // stub code has called the vDSO: where it runs now is no guest code
     uint64_t exit_rip, exit_rsp, exit_flags; // of a fast return in progress
     uint64_t uc;         // address of the current frame's ucontext
-    uint64_t pad2[3];
+    int64_t deadline;    // stub: absolute time of an interrupted relative FUTEX_WAIT, ns; or 0
+    uint32_t sleeping;   // stub: sleeps in a futex of the guest's
+    uint32_t pad2[3];
     // 128: the Sentry's, rarely changed
     uint32_t ctl_fd, bell_fd; // numbers in this process: control socket, eventfd to ring
     uint32_t nwork;
@@ -145,7 +154,8 @@ struct slot {
     uint64_t nonce;
     uint32_t boot_uc;    // offset of the frame that a new thread starts from
     uint32_t pad3;
-    uint64_t pad4[2];
+    uint64_t vdso_clock; // address of the vDSO's clock_gettime, 0: none
+    uint64_t pad4;
     // 192: a fault, written by the stub
     int32_t signo, code;
     uint64_t addr;

@@ -49,17 +49,21 @@ static int zygote_born(const struct zygote_report *report)
 // The zygote's stub begins to make the next process; nobody waits for it here.
 static int spare_start(void)
 {
-    int sock, memfd;
+    int sock, memfd, pubfd = -1;
     int err = st_aspace_alloc(!zyg.as->parity, &zyg.next, &sock, &memfd);
     if (err)
         return err;
-    err = st_context_alloc(zyg.next, &zyg.next_ctx);
+    err = st_pub_alloc(zyg.next, &pubfd);
     if (!err)
-        err = st_send_slots(zyg.next, memfd);
+        err = st_context_alloc(zyg.next, &zyg.next_ctx);
+    if (!err)
+        err = st_send_slots(zyg.next, memfd, pubfd);
     if (!err)
         err = st_send_fd(zyg.as, sock);
     host_call(__NR_close, sock);
     host_call(__NR_close, memfd);
+    if (pubfd >= 0)
+        host_call(__NR_close, pubfd);
     if (err) {
         st_aspace_destroy(zyg.next);
         zyg.next = nullptr;

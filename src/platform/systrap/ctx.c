@@ -55,6 +55,18 @@ static void set_asleep(struct user_wait *uw, bool asleep)
     __atomic_store_n(&c->slot->asleep, asleep, __ATOMIC_SEQ_CST);
 }
 
+// Nothing is published yet: the kernel is asked until it has.
+static void public_init(struct st_context *c)
+{
+    struct ppublic *p = &st_space_of(c)->pub[c->index];
+    *p = (struct ppublic){.full = st.no_answers ? PUB_OFF : PUB_STALE};
+    if (st.no_answers)
+        return;
+    c->base.pub = p;
+    c->base.mask = &c->slot->mask;
+    c->base.sleeping = &c->slot->sleeping;
+}
+
 // The slot starts in the Sentry's hands; a new process is given it by its creator.
 int st_context_alloc(struct st_aspace *as, struct st_context **out)
 {
@@ -86,6 +98,9 @@ int st_context_alloc(struct st_aspace *as, struct st_context **out)
     WRITE_SHARED(s->worker_cpu, ~0u);
     WRITE_SHARED(s->nonce, as->nonce);
     WRITE_SHARED(s->boot_uc, st.boot_uc);
+    WRITE_SHARED(s->vdso_clock, st.vdso_clock);
+    if (as->pub)
+        public_init(c);
     __atomic_store_n(&s->state, SLOT_EVENT, __ATOMIC_RELEASE);
     c->uc_off = st.boot_uc;
     *out = c;
@@ -305,6 +320,10 @@ static bool event_syscall(struct st_context *c, struct user_regs *r, struct peve
     r->orig_rax = (uint64_t)(int64_t)(int32_t)r->rax;
     if (ev->arch == AUDIT_ARCH_X86_64)
         st_marshal_take(c, r);
+    if (unlikely(r->orig_rax == __NR_futex)) {
+        ev->deadline = READ_SHARED(c->slot->deadline);
+        WRITE_SHARED(c->slot->deadline, 0);
+    }
     r->rax = (uint64_t)-ENOSYS;
     return true;
 }

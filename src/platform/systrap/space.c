@@ -21,6 +21,7 @@
 
 SLAB_DEFINE(aspace_slab, struct st_aspace);
 constexpr size_t SLOTS_BYTES = (size_t)SLOT_SIZE * SLOT_COUNT;
+constexpr int SEALS_SIZE = F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL;
 constexpr int PID_BUCKETS = 1024;
 
 static struct spinlock pid_lock = SPINLOCK_INIT;
@@ -128,16 +129,25 @@ int st_prove_slow(struct st_aspace *as)
 }
 
 // --- making --------------------------------------------------------------------------------------
-static int sysmsg_memfd(int *out)
+// A memory file, mapped by us for writing, then sealed.
+static int shared_memfd(const char *name, size_t size, int seals, void **map, int *out)
 {
-    int fd = (int)host_call(__NR_memfd_create, "sysmsg", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    int fd = (int)host_call(__NR_memfd_create, name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return fd;
-    long err = host_call(__NR_ftruncate, fd, SLOTS_BYTES);
+    long err = host_call(__NR_ftruncate, fd, size);
     if (!err)
-        err = host_call(__NR_fcntl, fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
-    if (err) {
+        err = host_call(__NR_mmap, 0, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    if (err >= -4095 && err < 0) {
         host_call(__NR_close, fd);
+        return (int)err;
+    }
+    *map = (void *)err;
+    err = host_call(__NR_fcntl, fd, F_ADD_SEALS, seals);
+    if (err) {
+        host_call(__NR_munmap, *map, size);
+        host_call(__NR_close, fd);
+        *map = nullptr;
         return (int)err;
     }
     *out = fd;
@@ -149,13 +159,13 @@ static int sysmsg_memfd(int *out)
 int st_aspace_alloc(uint32_t parity, struct st_aspace **out, int *stub_sock, int *memfd)
 {
     int sv[2] = {-1, -1}, fd = -1, bell = -1;
-    long p;
+    void *slots = nullptr;
     struct st_aspace *as = slab_alloc(&aspace_slab);
     if (!as)
         return -ENOMEM;
     long err = host_call(__NR_getrandom, &as->nonce, sizeof(as->nonce), 0);
     if (err >= 0)
-        err = sysmsg_memfd(&fd);
+        err = shared_memfd("sysmsg", SLOTS_BYTES, SEALS_SIZE, &slots, &fd);
     if (!err)
         err = host_call(__NR_socketpair, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
                         sv);
@@ -163,14 +173,11 @@ int st_aspace_alloc(uint32_t parity, struct st_aspace **out, int *stub_sock, int
         bell = (int)host_call(__NR_eventfd2, 0, EFD_CLOEXEC | EFD_NONBLOCK);
         err = bell < 0 ? bell : 0;
     }
-    if (!err) {
-        p = host_call(__NR_mmap, 0, SLOTS_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
-                      fd, 0);
-        err = p < 0 && p >= -4095 ? p : 0;
-    }
     if (err < 0) {
-        if (fd >= 0)
+        if (fd >= 0) {
             host_call(__NR_close, fd);
+            host_call(__NR_munmap, slots, SLOTS_BYTES);
+        }
         if (bell >= 0)
             host_call(__NR_close, bell);
         if (sv[0] >= 0) {
@@ -180,7 +187,7 @@ int st_aspace_alloc(uint32_t parity, struct st_aspace **out, int *stub_sock, int
         slab_free(&aspace_slab, as);
         return (int)err;
     }
-    as->slots = (uint8_t *)p;
+    as->slots = slots;
     as->base.ops = &systrap_ops;
     as->parity = parity;
     as->ctl = sv[0];
@@ -206,29 +213,42 @@ int st_send_fd(struct st_aspace *as, int fd)
 }
 
 // What a new process finds on its control socket.
-int st_send_slots(struct st_aspace *as, int memfd)
+int st_send_slots(struct st_aspace *as, int memfd, int pubfd)
 {
     uint64_t data = 0;
-    int fds[2] = {as->bell, memfd};
-    long r = fd_send(as->ctl, &data, sizeof(data), fds, 2, MSG_DONTWAIT);
+    int fds[3] = {as->bell, memfd, pubfd};
+    long r = fd_send(as->ctl, &data, sizeof(data), fds, 3, MSG_DONTWAIT);
     return r < 0 ? (int)r : 0;
+}
+
+// The published pages of a space that runs guest code; before its first context is made. Our own
+// mapping stays the only one that can be written.
+int st_pub_alloc(struct st_aspace *as, int *fd)
+{
+    void *map;
+    int err = shared_memfd("public", STUB_PUB_SIZE, SEALS_SIZE | F_SEAL_FUTURE_WRITE, &map, fd);
+    if (!err)
+        as->pub = map;
+    return err;
 }
 
 int st_fork(struct pcontext *caller, struct aspace **out, struct pcontext **ctx)
 {
     struct st_context *p = st_ctx(caller), *c = nullptr;
     struct st_aspace *pas = st_space_of(p), *as;
-    int sock, memfd;
+    int sock, memfd, pubfd = -1;
     int err = st_prove(pas);
     if (!err)
         err = st_aspace_alloc(!pas->parity, &as, &sock, &memfd);
     if (err)
         return err;
-    err = st_context_alloc(as, &c);
+    err = st_pub_alloc(as, &pubfd);
+    if (!err)
+        err = st_context_alloc(as, &c);
     if (!err)
         err = st_aspace_watch(as);
     if (!err)
-        err = st_send_slots(as, memfd);
+        err = st_send_slots(as, memfd, pubfd);
     struct stub_work w = {.op = WORK_FORK,
                           .a = {STUB_CTL_FD(as->parity), STUB_BELL_FD(as->parity)}};
     if (!err) {
@@ -242,6 +262,8 @@ int st_fork(struct pcontext *caller, struct aspace **out, struct pcontext **ctx)
     }
     host_call(__NR_close, sock);
     host_call(__NR_close, memfd);
+    if (pubfd >= 0)
+        host_call(__NR_close, pubfd);
     if (!err && w.ret < 0)
         err = w.ret == -EAGAIN || w.ret == -ENOMEM ? (int)w.ret : -ESRCH;
     if (!err)
@@ -389,6 +411,8 @@ void st_aspace_destroy(struct st_aspace *as)
     list_del(&as->all_link);
     spin_unlock(&all_lock);
     host_call(__NR_munmap, as->slots, SLOTS_BYTES);
+    if (as->pub)
+        host_call(__NR_munmap, as->pub, STUB_PUB_SIZE);
     if (as->pid == 0) { // no process, or one that is not ours to kill
         if (as->claimed)
             unclaim(as);

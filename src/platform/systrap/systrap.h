@@ -25,6 +25,7 @@ struct st_aspace {
     uint32_t parity;               // [C] which numbers they have in the stub
     uint64_t nonce;                // [C]
     uint8_t *slots;                // [C] our mapping of the sysmsg memfd
+    struct ppublic *pub;           // [C] our mapping of the published pages; null: the zygote
     bool dead;                     // [A] killed or gone: nothing more is believed or awaited
     struct mutex lock;             // messages to the stub, forks
     struct spinlock ctx_lock;
@@ -108,7 +109,8 @@ static inline int st_prove(struct st_aspace *as)
     return likely(__atomic_load_n(&as->pid, __ATOMIC_ACQUIRE)) ? 0 : st_prove_slow(as);
 }
 MUST_CHECK int st_send_fd(struct st_aspace *as, int fd);
-MUST_CHECK int st_send_slots(struct st_aspace *as, int memfd);
+MUST_CHECK int st_send_slots(struct st_aspace *as, int memfd, int pubfd);
+MUST_CHECK int st_pub_alloc(struct st_aspace *as, int *fd); // before the first context
 void st_watch_waits(void);                                 // a wait on a stub has begun
 uint32_t st_tick(void);                                    // advances while there are waits
 int st_fork(struct pcontext *caller, struct aspace **as, struct pcontext **ctx);
