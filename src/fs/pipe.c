@@ -233,6 +233,15 @@ static void consume(struct pipe *p, size_t n)
     }
 }
 
+// What a copy that faulted after n bytes has taken: whole buffers only, so that nothing is lost.
+static size_t whole_buffers(struct pipe *p, size_t n)
+{
+    size_t sum = 0;
+    for (uint32_t i = p->tail; i != p->head && sum + pipe_slot(p, i)->len <= n; i++)
+        sum += pipe_slot(p, i)->len;
+    return sum;
+}
+
 // Moves what is there. *done: the reader must not go on (packet boundary or fault).
 static long pipe_drain_locked(struct pipe *p, struct uio *u, bool *done)
 {
@@ -245,8 +254,15 @@ static long pipe_drain_locked(struct pipe *p, struct uio *u, bool *done)
             *done = true;
             return total ? total : -EFAULT;
         }
+        if ((size_t)got < n) {
+            *done = true;
+            got = (long)whole_buffers(p, (size_t)got);
+            consume(p, (size_t)got);
+            total += got;
+            return total ? total : -EFAULT;
+        }
         total += got;
-        *done = (size_t)got < n || b->packet;
+        *done = b->packet;
         consume(p, b->packet ? b->len : (size_t)got); // the rest of a packet is discarded
     }
     return total;

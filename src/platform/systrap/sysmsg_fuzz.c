@@ -5,6 +5,8 @@
 // gets two answers. No host process is needed; the platform's sources are compiled in here so that
 // the hooks (READ_SHARED, the wait for the stub) can be put in their place.
 //
+// Memory that the stub marshalled is asked for after each system call, too.
+//
 // Input: per operation of the Sentry one byte that chooses it, one of arguments, four that seed the
 // changes; then the stub's turns (see stub_turn).
 #include "base/assert.h"
@@ -22,8 +24,20 @@ static void stub_turn(struct user_wait *uw);
     })
 #define fiber_park_user stub_turn
 #define call mem_call
+#define fiber_local fuzz_local
+#define fiber_set_local fuzz_set_local
+static void *local;
+static void *fuzz_local(void)
+{
+    return local;
+}
+static void fuzz_set_local(void *p)
+{
+    local = p;
+}
 #include "platform/systrap/ctx.c"
 #include "platform/systrap/fp.c"
+#include "platform/systrap/marshal.c"
 #include "platform/systrap/mem.c"
 #undef call
 
@@ -112,6 +126,37 @@ static void check_errno(long r)
     CHECK(r == 0 || (r < 0 && r >= -133));
 }
 
+// Everything that a call may ask for in the memory that its stub says to have marshalled, one byte
+// more included. A copy that the stub did not make fails here: there is no process.
+static void op_copies(struct st_context *c)
+{
+    struct aspace *as = c->base.as;
+    const uint64_t a[6] = {c->cur.rdi, c->cur.rsi, c->cur.rdx, c->cur.r10, c->cur.r8, c->cur.r9};
+    for (int k = (int)take(1) % 8; k > 0; k--) {
+        uint32_t what = (uint32_t)take(1);
+        uint64_t at = a[what % 6] + take(1);
+        size_t n = take(2) % 0x3800 + 1;
+        char *buf = malloc(n); // exact
+        CHECK(buf);
+        memset(buf, 1, n);
+        if (what & 0x40) {
+            long r = st_write_mem(as, UADDR(at), buf, n);
+            CHECK(r == -ESRCH || r == -EFAULT || r == (long)n);
+            CHECK(c->m.nout <= SLOT_OUT_MAX && c->m.used <= SLOT_DATA_SIZE);
+        } else if (what & 0x80) {
+            size_t r = st_read_str(as, buf, UADDR(at), n);
+            CHECK(r <= n && (!r || memchr(buf, 0, n) == buf + r - 1));
+        } else {
+            long r = st_read_mem(as, buf, UADDR(at), n);
+            CHECK(r == -ESRCH || r == -EFAULT || r == (long)n);
+        }
+        for (uint32_t i = 0; i < c->m.nout; i++)
+            CHECK(c->m.pending[i].len <= SLOT_DATA_SIZE &&
+                  c->m.pending[i].off <= SLOT_DATA_SIZE - c->m.pending[i].len);
+        free(buf);
+    }
+}
+
 static void op_run(struct st_context *c)
 {
     struct user_regs r = {.cs = 0x33, .ss = 0x2b, .rflags = 0x202};
@@ -132,6 +177,8 @@ static void op_run(struct st_context *c)
             CHECK(r.rax == (uint64_t)-ENOSYS && (int64_t)r.orig_rax == (int32_t)c->cur.rax);
         else
             CHECK(r.rax == c->cur.rax && r.orig_rax == ~0ull);
+        if (ev.kind == PEV_SYSCALL)
+            op_copies(c);
         CHECK(!c->fast || (ev.kind == PEV_SYSCALL && ev.arch == AUDIT_ARCH_X86_64 && r.cs == 0x33 &&
                            r.ss == 0x2b && r.rcx == r.rip && r.r11 == r.rflags));
         if (ev.kind == PEV_FAULT)
@@ -236,6 +283,10 @@ static void setup(void)
     int sv[2];
     CHECK(!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0, sv));
     drain = sv[1];
+    static struct marshal_row rows[MARSHAL_ROWS]; // every argument of every call may be anything
+    for (int i = 0; i < MARSHAL_ROWS; i++)
+        rows[i].any = 0x3f;
+    marshal_rows = rows;
     st.base = 0x7e0000000000;
     st.slots = st.base + STUB_SLOTS_OFF;
     st.task_size = st.base;
