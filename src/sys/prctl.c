@@ -4,6 +4,7 @@
 #include "mem/mm.h"
 #include "sys/protos.h"
 #include "task/internal.h"
+#include "task/seccomp.h"
 #include <asm/prctl.h>
 #include <linux/capability.h>
 #include <linux/prctl.h>
@@ -101,7 +102,7 @@ static long prctl_cred(struct task *t, int op, uint64_t a2, uint64_t a3, uint64_
     case PR_SET_NO_NEW_PRIVS:
         return a2 != 1 || a3 || a4 || a5 ? -EINVAL : change_cred(t, do_nnp, 1);
     case PR_GET_NO_NEW_PRIVS:
-        return a2 || a3 || a4 || a5 ? -EINVAL : c->no_new_privs;
+        return a2 || a3 || a4 || a5 ? -EINVAL : task_no_new_privs(t);
     case PR_CAPBSET_READ:
         return a2 > CAP_LAST_CAP ? -EINVAL : (long)(c->cap_bounding >> a2 & 1);
     case PR_CAPBSET_DROP:
@@ -253,6 +254,9 @@ long sys_prctl(struct task *t, int op, uint64_t a2, uint64_t a3, uint64_t a4, ui
     case PR_GET_SECUREBITS:
     case PR_SET_SECUREBITS:
         return prctl_cred(t, op, a2, a3, a4, a5);
+    case PR_GET_SECCOMP:
+    case PR_SET_SECCOMP:
+        return prctl_seccomp(t, op, a2, UADDR(a3));
     default:
         return prctl_task(t, op, a2, a3, a4, a5);
     }

@@ -7,6 +7,7 @@
 #include "abi/errno.h"
 #include "base/log.h"
 #include "task/internal.h"
+#include "task/seccomp.h"
 #include <linux/capability.h>
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -318,6 +319,7 @@ static int clone_publish(struct clone_state *s)
     mutex_lock(&tasklist_lock);
     spin_lock(&p->group->sig_lock);
     bool interrupted = READ_SHARED(p->sig_work);
+    seccomp_inherit_locked(c, p); // here, where another thread's TSYNC cannot come between
     bool dying = s->ns->dying || g->container->dying;
     if (!interrupted && !dying && (s->a->flags & CLONE_THREAD)) {
         list_push_back(&g->threads, &c->thread_link);

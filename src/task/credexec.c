@@ -4,6 +4,7 @@
 // nosuid or the task has no_new_privs.
 #include "abi/errno.h"
 #include "task/internal.h"
+#include "task/seccomp.h"
 #include <linux/capability.h>
 #include <linux/securebits.h>
 #include <sys/mount.h>
@@ -44,6 +45,7 @@ int cred_exec(struct task *t, struct file *exe, struct cred **out, bool *secure)
     struct cred *c = cred_dup(old);
     if (!c)
         return -ENOMEM;
+    c->no_new_privs |= task_no_new_privs(t);
     c->euid = old->euid;
     c->egid = old->egid;
     apply_setid(c, exe);

@@ -7,8 +7,8 @@
 // the platform; signal numbers and codes are mapped again here.
 #include "abi/errno.h"
 #include "task/internal.h"
+#include "task/seccomp.h"
 #include <linux/audit.h>
-#include <linux/seccomp.h>
 
 long (*task_syscall)(struct task *t);
 void (*strace_enter)(struct task *t);
@@ -19,12 +19,24 @@ static inline bool is_restart(long r)
     return r <= -ERESTARTSYS && r >= -ERESTART_RESTARTBLOCK;
 }
 
-static long dispatch_traced(struct task *t)
+static long call_checked(struct task *t, uint32_t arch)
+{
+    constexpr uint64_t X32_BIT = 0x40000000;
+    long r;
+    if (unlikely(READ_SHARED(t->seccomp) || READ_SHARED(t->seccomp_strict)) &&
+        !seccomp_allows(t, arch, &r))
+        return r;
+    if (unlikely(arch != AUDIT_ARCH_X86_64 || (t->regs.orig_rax & X32_BIT)))
+        return -ENOSYS;
+    return task_syscall(t);
+}
+
+static long call_traced(struct task *t, uint32_t arch)
 {
     uint64_t nr = t->regs.orig_rax;
     if (strace_enter)
         strace_enter(t);
-    long r = task_syscall(t);
+    long r = call_checked(t, arch);
     uint64_t now = t->regs.orig_rax;
     t->regs.orig_rax = nr; // sigreturn clears it; the printer wants the call's number
     if (strace_exit)
@@ -35,14 +47,9 @@ static long dispatch_traced(struct task *t)
 
 static void run_syscall(struct task *t, const struct pevent *ev)
 {
-    constexpr uint64_t X32_BIT = 0x40000000;
-    if (unlikely(ev->arch != AUDIT_ARCH_X86_64 || (t->regs.orig_rax & X32_BIT))) {
-        t->regs.rax = (uint64_t)-ENOSYS;
-        return;
-    }
     t->futex_deadline = ev->deadline;
     for (;;) {
-        long r = unlikely(t->strace) ? dispatch_traced(t) : task_syscall(t);
+        long r = unlikely(t->strace) ? call_traced(t, ev->arch) : call_checked(t, ev->arch);
         t->regs.rax = (uint64_t)r;
         if (likely(!is_restart(r) && !READ_SHARED(t->sig_work)))
             return;

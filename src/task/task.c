@@ -7,6 +7,7 @@
 #include "abi/errno.h"
 #include "base/slab.h"
 #include "task/internal.h"
+#include "task/seccomp.h"
 #include <linux/capability.h>
 #include <string.h>
 
@@ -51,6 +52,7 @@ void task_put(struct task *t)
     kpid_put(t->old_pid);
     pidns_put(t->pidns);
     pidns_put(t->pidns_children);
+    seccomp_release(t);
     sigpending_flush(&t->pending);
     if (t->group)
         group_put(t->group);

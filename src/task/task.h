@@ -218,7 +218,9 @@ struct task {
     } restart;
     bool strace;                       // --strace: print calls
     void *ptrace;                      // later: tracer state
-    void *seccomp;                     // later: filter chain
+    struct seccomp_filter *seccomp;    // [sig_lock; self reads without] ref: filters, seccomp.h
+    bool seccomp_strict;               // [A] SECCOMP_MODE_STRICT
+    bool nnp_synced;                   // [A] no_new_privs came with another thread's TSYNC
     uint64_t cpu_ns;                   // [A] CPU time of the host thread, when last looked
     uint64_t cpu_base_ns;              // [T] of earlier contexts (exec)
     uint64_t stime_ns;                 // [A]

@@ -4,6 +4,7 @@
 #include "fs/proc/proc.h"
 #include "fs/tty.h"
 #include "kern/limits.h"
+#include "task/seccomp.h"
 #include <string.h>
 #include <sys/sysmacros.h>
 
@@ -261,7 +262,8 @@ int proc_show_status(struct strbuf *out, struct proc_inode *p)
     struct cred *c = task_cred_get(t);
     strbuf_fmt(out, "CapInh:\t%016lx\nCapPrm:\t%016lx\nCapEff:\t%016lx\nCapBnd:\t%016lx\nCapAmb:\t%016lx\n",
                c->cap_inheritable, c->cap_permitted, c->cap_effective, c->cap_bounding, c->cap_ambient);
-    strbuf_fmt(out, "NoNewPrivs:\t%d\nSeccomp:\t0\nSeccomp_filters:\t0\n", c->no_new_privs);
+    strbuf_fmt(out, "NoNewPrivs:\t%d\nSeccomp:\t%d\nSeccomp_filters:\t%u\n",
+               c->no_new_privs || READ_SHARED(t->nnp_synced), seccomp_mode(t), seccomp_count(t));
     cred_put(c);
     uint64_t cpus = READ_SHARED(t->cpu_affinity);
     strbuf_fmt(out, "Speculation_Store_Bypass:\tvulnerable\nCpus_allowed:\t%lx\nCpus_allowed_list:\t", cpus);

@@ -30,7 +30,7 @@ static const struct { const char *name, *text; } constants[] = {
     {"dmesg_restrict", "1"}, {"kptr_restrict", "1"}, {"perf_event_paranoid", "4"},
     {"perf_event_max_sample_rate", "100000"}, {"entropy_avail", "256"}, {"poolsize", "256"},
     {"write_wakeup_threshold", "256"}, {"urandom_min_reseed_secs", "60"}, {"ptrace_scope", "1"},
-    {"actions_avail", "kill_process kill_thread trap errno user_notif trace log allow"},
+    {"actions_avail", "kill_process kill_thread trap errno trace log allow"},
     {"aio-nr", "0"}, {"aio-max-nr", "65536"}, {"dentry-state", "0\t0\t45\t0\t0\t0"},
     {"dir-notify-enable", "1"}, {"file-max", "9223372036854775807"},
     {"file-nr", "0\t0\t9223372036854775807"}, {"nr_open", "1048576"}, {"mount-max", "100000"},
