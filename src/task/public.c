@@ -14,6 +14,7 @@
 // looks at the page: one of the two sees the other.
 #include "kern/limits.h"
 #include "task/internal.h"
+#include "task/seccomp.h"
 
 uint64_t cpus_visible(void)
 {
@@ -72,7 +73,7 @@ static void public_write(struct task *t)
     WRITE_SHARED(p->egid, t->cred->egid);
     WRITE_SHARED(p->ncpus, (uint32_t)machine.ncpus);
     WRITE_SHARED(p->affinity, __atomic_load_n(&t->cpu_affinity, __ATOMIC_RELAXED) & cpus_visible());
-    bool traced = t->strace || t->ptrace || t->seccomp;
+    bool traced = t->strace || t->ptrace || seccomp_wants_all(t);
     __atomic_store_n(&p->full, traced ? PUB_TRACED : 0, __ATOMIC_SEQ_CST);
     mutex_unlock(&tasklist_lock);
 }

@@ -27,5 +27,5 @@ void seccomp_release(struct task *t);
 bool task_no_new_privs(const struct task *t);
 // PR_GET_SECCOMP, PR_SET_SECCOMP. (sys/seccomp.c)
 long prctl_seccomp(struct task *t, int op, uint64_t mode, uaddr_t args);
-// Called when the set of calls that need no look has changed, for the platform's short cuts.
-extern void (*seccomp_changed)(struct task *t);
+// Some call that the platform's stub could answer by itself has to be seen by a filter.
+bool seccomp_wants_all(const struct task *t);

@@ -231,6 +231,7 @@ static bool answer(struct slot *s, const struct ppublic *p, struct stub_ucontext
 {
     *ret = 0;
     switch ((uint32_t)uc->rax) {
+    // (what is answered here is listed in task/seccomp.c, too)
     case __NR_getpid: *ret = (int)p->tgid; return true;
     case __NR_gettid: *ret = (int)p->tid; return true;
     case __NR_getppid: *ret = (int)p->ppid; return true;
