@@ -2,7 +2,7 @@
 # Installs what the build and the tests need (Debian 12), quietly and only when missing.
 set -eu
 need=""
-for p in clang-19 lld-19 llvm-19 libclang-rt-19-dev meson ninja-build libjson-c-dev libcmocka-dev pkg-config libc6-dev busybox-static debootstrap git gcc make perl sqlite3 redis-server xz-utils file procps util-linux python3; do
+for p in clang-19 lld-19 llvm-19 libclang-rt-19-dev meson ninja-build libjson-c-dev libseccomp-dev libcmocka-dev pkg-config libc6-dev busybox-static debootstrap git gcc make perl sqlite3 redis-server xz-utils file procps util-linux python3; do
     dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q 'ok installed' || need="$need $p"
 done
 [ -z "$need" ] && exit 0

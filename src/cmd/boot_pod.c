@@ -48,6 +48,7 @@ void boot_container_put(struct boot_container *b)
         file_put(b->terminal);
     task_container_put(b->tasks);
     host_call(__NR_close, b->fd);
+    mem_free(b->seccomp.insns);
     mem_free(b->id);
     slab_free(&boot_container_slab, b);
 }

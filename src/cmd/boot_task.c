@@ -135,6 +135,9 @@ static int create(struct boot_container *b, struct init_args *a, struct spec_pro
     a->umask = p->has_umask ? p->umask : 022;
     a->no_new_privs = p->no_new_privs;
     a->strace = b->strace;
+    a->seccomp = (const struct sock_filter *)(const void *)b->seccomp.insns;
+    a->nseccomp = b->seccomp.n;
+    a->seccomp_flags = b->seccomp.flags;
     a->oom_score_adj = p->has_oom_score_adj ? p->oom_score_adj : 0;
     err = open_stdio(a, fds, cred);
     if (err) {
@@ -171,6 +174,8 @@ int boot_start_program(struct boot_container *b, struct boot_config *c, struct i
     a->killable = c->killable;
     a->hold = true;
     a->container = b->tasks;
+    b->seccomp = s->seccomp;
+    s->seccomp = (struct spec_seccomp){};
     int status = create(b, a, &s->process, fds, &b->first, text, n);
     if (!status)
         b->terminal = a->terminal ? file_get(a->terminal) : nullptr;

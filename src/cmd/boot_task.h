@@ -26,6 +26,7 @@ struct boot_container {
     struct task_container *tasks; // [C] ref
     struct task *first;           // [C] ref: its first process
     struct file *terminal;        // [C] ref: of that one, or null
+    struct spec_seccomp seccomp;  // [C] owned: the profile that all its processes start with
     bool held;                    // [A] it waits for CTL_START
 };
 // boot_pod.c: the containers.

@@ -5,6 +5,7 @@
 // specification asks; keys that would change what a container may do and that we do not have are
 // refused by name.
 #include "base/slab.h"
+#include "oci/seccomp.h"
 #include "oci/spec.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -358,6 +359,7 @@ static int read_linux(struct place l, struct spec *s)
         (err = each_member(member(&l, "sysctl"), add_kv, &s->sysctl)) ||
         (err = each(member(&l, "maskedPaths"), add_string, &s->masked_paths)) ||
         (err = each(member(&l, "readonlyPaths"), add_string, &s->readonly_paths)) ||
+        (err = spec_seccomp_compile(member(&l, "seccomp").v, &s->seccomp, l.e)) ||
         (err = get_str(member(&l, "cgroupsPath"), &s->cgroups_path)) || (err = object(mem)) ||
         (err = object(pids)) ||
         (err = get_int(member(&mem, "limit"), -1, INT64_MAX, &limit)) ||

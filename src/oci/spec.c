@@ -55,6 +55,7 @@ void spec_free(struct spec *s)
     kvs_free(&s->sysctl);
     strlist_free(&s->masked_paths);
     strlist_free(&s->readonly_paths);
+    mem_free(s->seccomp.insns);
     mem_free(s->cgroups_path);
     mem_free(s->version);
     mem_free(s->id);

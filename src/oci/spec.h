@@ -49,6 +49,11 @@ struct spec_mount {
     bool is_file;        // bind: the source is not a directory
     bool optional;       // `do`: silently left out when it cannot be made
 };
+struct spec_seccomp {
+    uint64_t *insns;     // struct sock_filter each; null: no filter
+    size_t n;
+    uint32_t flags;      // SECCOMP_FILTER_FLAG_*
+};
 struct spec {
     char *version, *id;
     char *root_path;
@@ -60,6 +65,7 @@ struct spec {
     struct spec_kvs annotations;
     struct spec_kvs sysctl;
     struct strlist masked_paths, readonly_paths;
+    struct spec_seccomp seccomp;
     char *cgroups_path;
     uint64_t memory_limit; // linux.resources.memory.limit; 0: none
     uint64_t pids_limit;   // linux.resources.pids.limit; 0: none

@@ -157,6 +157,10 @@ void wire_spec(struct wire *w, struct spec *s)
     wire_kvs(w, &s->sysctl);
     wire_strlist(w, &s->masked_paths);
     wire_strlist(w, &s->readonly_paths);
+    n = wire_array(w, &s->seccomp.n, (void **)&s->seccomp.insns, sizeof(*s->seccomp.insns));
+    for (size_t i = 0; i < n; i++)
+        wire_u64(w, &s->seccomp.insns[i]);
+    wire_u32(w, &s->seccomp.flags);
     wire_str(w, &s->cgroups_path);
     wire_u64(w, &s->memory_limit);
     wire_u64(w, &s->pids_limit);

@@ -6,6 +6,7 @@
 #include "abi/errno.h"
 #include "kern/limits.h"
 #include "task/internal.h"
+#include "task/seccomp.h"
 #include <fcntl.h>
 #include <string.h>
 
@@ -228,6 +229,8 @@ static int init_exec(struct task *t, const struct init_args *a)
         err = find_program(t, a, &name, &exe);
     if (!err)
         err = task_exec(t, exe, name.p, &argv, argc, &envp, envc);
+    if (!err && a->seccomp)
+        err = (int)seccomp_attach(t, a->seccomp, a->nseccomp, a->seccomp_flags);
     if (exe)
         file_put(exe);
     strbuf_free(&name);

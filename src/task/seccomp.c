@@ -206,7 +206,7 @@ void seccomp_inherit_locked(struct task *child, const struct task *parent)
     child->seccomp_strict = parent->seccomp_strict;
     child->nnp_synced = parent->nnp_synced;
 }
-void seccomp_release(struct task *t)
+void seccomp_drop(struct task *t)
 {
     filter_put(t->seccomp);
     t->seccomp = nullptr;

@@ -22,7 +22,7 @@ bool seccomp_allows(struct task *t, uint32_t arch, long *ret);
 // No filter of t has ever to see call nr (x86-64): it is allowed whatever its arguments.
 bool seccomp_always_allows(const struct task *t, int nr);
 void seccomp_inherit_locked(struct task *child, const struct task *parent); // [parent's sig_lock]
-void seccomp_release(struct task *t);
+void seccomp_drop(struct task *t);
 // no_new_privs, from prctl or from another thread's TSYNC.
 bool task_no_new_privs(const struct task *t);
 // PR_GET_SECCOMP, PR_SET_SECCOMP. (sys/seccomp.c)

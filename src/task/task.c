@@ -52,7 +52,7 @@ void task_put(struct task *t)
     kpid_put(t->old_pid);
     pidns_put(t->pidns);
     pidns_put(t->pidns_children);
-    seccomp_release(t);
+    seccomp_drop(t);
     sigpending_flush(&t->pending);
     if (t->group)
         group_put(t->group);

@@ -365,6 +365,9 @@ struct init_args {
     bool no_new_privs, strace;
     bool hold;                     // loaded, not started: task_start_held() does that
     int oom_score_adj;
+    const struct sock_filter *seccomp; // the filter of the container's profile, or null (borrowed)
+    size_t nseccomp;
+    uint32_t seccomp_flags;
     int pids_max;                  // 0: no limit
     struct task *join;             // exec into the container of this task: its namespaces instead
                                    // of new ones (borrowed)
