@@ -268,6 +268,8 @@ int container_run(struct globals *g, struct container_args *a, int argc, char **
     if (!a->detach && terminal && !isatty(0))
         return err_set(e, 1, "process.terminal: is true, but standard input is not a terminal");
     c->hold = a->hold;
+    if (pod_resolve(c, g->launch.state_root, e))
+        return 1;
     if (state_create(&state, g->launch.state_root, c->spec->id, e))
         return 1;
     if (a->detach)

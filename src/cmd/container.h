@@ -14,6 +14,9 @@ int container_run(struct globals *g, struct container_args *a, int argc, char **
                   struct err *e);
 // Reads BUNDLE/config.json, without effective capabilities meanwhile.
 MUST_CHECK int bundle_parse(struct spec *s, const char *bundle, struct err *e);
+// Pods: finds the sandbox that c joins by its annotations, and the containers whose namespaces it
+// shares; for any other container, refuses namespaces of others. See pod.c.
+MUST_CHECK int pod_resolve(struct boot_config *c, const char *state_root, struct err *e);
 MUST_CHECK int pid_file_write(const char *path, pid_t pid, struct err *e);
 // A new host terminal: its master goes to the socket, its slave comes back.
 MUST_CHECK int console_open(const char *socket_path, const struct spec_process *p, struct err *e);

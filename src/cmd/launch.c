@@ -230,8 +230,9 @@ static int prepare(struct launch *l, int stdio[3], struct err *e)
     int config = sealed_config(l->cfg, e);
     if (config < 0)
         return config;
-    int sentry_log = open_log(l, "boot", e), gofer_log = open_log(l, "gofer", e);
-    if (sentry_log < 0 || gofer_log < 0)
+    int sentry_log = l->cfg->sandbox ? -1 : open_log(l, "boot", e);
+    int gofer_log = open_log(l, "gofer", e);
+    if ((sentry_log < 0 && !l->cfg->sandbox) || gofer_log < 0)
         return -EIO;
     l->sentry.fds[BOOT_FD_CONFIG - 3] = l->gofer.fds[BOOT_FD_CONFIG - 3] = config;
     l->sentry.fds[BOOT_FD_LOG - 3] = sentry_log;

@@ -165,8 +165,8 @@ static int shell_status(int wait_status)
     return WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status) : WEXITSTATUS(wait_status);
 }
 
-static int conclude(const struct supervisor *s, const struct outcome *sentry, const struct outcome *gofer, int wait_status,
-                    struct err *e)
+static int conclude(const struct supervisor *s, const struct outcome *sentry,
+                    const struct outcome *gofer, int wait_status, struct err *e)
 {
     if (sentry->exited && !gofer->exited)
         return shell_status(sentry->status);

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
+#include <linux/sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
@@ -321,27 +322,39 @@ static int add_kv(struct place el, const char *key, void *list)
     return err;
 }
 
-// Namespaces: all are the sandbox's own in any case; joining one of the host's is not there.
-static int check_namespace(struct place el, void *arg)
+static const struct {
+    const char *name;
+    uint32_t type;
+} namespace_names[] = {
+    {"pid", CLONE_NEWPID}, {"network", CLONE_NEWNET}, {"mount", CLONE_NEWNS}, {"ipc", CLONE_NEWIPC},
+    {"uts", CLONE_NEWUTS}, {"user", CLONE_NEWUSER}, {"cgroup", CLONE_NEWCGROUP},
+    {"time", CLONE_NEWTIME},
+};
+static int add_namespace(struct place el, void *arg)
 {
+    struct spec *s = arg;
     char *type = nullptr, *path = nullptr;
-    static const char *const known[] = {"pid", "network", "mount", "ipc", "uts", "user", "cgroup",
-                                        "time"};
     if (!el.v || is_type(&el, json_type_object, "an object"))
         return wrong(&el, "an object");
     struct place t = member(&el, "type");
     int err = t.v ? get_str(t, &type) : wrong(&t, "a string");
     if (!err)
         err = get_str(member(&el, "path"), &path);
-    bool found = false;
-    for (size_t i = 0; !err && i < ARRAY_LEN(known); i++)
-        found |= strcmp(type, known[i]) == 0;
-    if (!err && !found)
+    size_t i = 0;
+    while (!err && i < ARRAY_LEN(namespace_names) && strcmp(type, namespace_names[i].name) != 0)
+        i++;
+    if (!err && i == ARRAY_LEN(namespace_names))
         err = err_set(el.e, -EINVAL, "%s: unknown namespace %s", t.path, type);
-    // A network namespace by path is accepted: with --network=none nothing of it is used.
-    if (!err && path && path[0] && strcmp(type, "network") != 0)
-        err = err_set(el.e, -EINVAL, "%s.path: joining a %s namespace is not supported", el.path,
-                      type);
+    struct spec_namespace *v = nullptr;
+    if (!err && !(v = mem_realloc(s->namespaces, (s->nnamespaces + 1) * sizeof(*v))))
+        err = err_set(el.e, -ENOMEM, "%s: out of memory", el.path);
+    if (!err) {
+        s->namespaces = v;
+        v[s->nnamespaces++] = (struct spec_namespace){
+            .type = namespace_names[i].type, .path = path && path[0] ? path : nullptr};
+        if (path && path[0])
+            path = nullptr;
+    }
     mem_free(type);
     mem_free(path);
     return err;
@@ -355,7 +368,7 @@ static int read_linux(struct place l, struct spec *s)
         return err;
     struct place mem = member(&res, "memory"), pids = member(&res, "pids");
     int64_t limit = 0, npids = 0;
-    if ((err = each(member(&l, "namespaces"), check_namespace, nullptr)) ||
+    if ((err = each(member(&l, "namespaces"), add_namespace, s)) ||
         (err = each_member(member(&l, "sysctl"), add_kv, &s->sysctl)) ||
         (err = each(member(&l, "maskedPaths"), add_string, &s->masked_paths)) ||
         (err = each(member(&l, "readonlyPaths"), add_string, &s->readonly_paths)) ||

@@ -73,8 +73,7 @@ TEST(config_errors_name_the_place)
          "mounts[0].destination"},
         {CONFIG("", ",\"mounts\":[{\"destination\":\"/x\",\"type\":\"bind\"}]"),
          "mounts[0].source"},
-        {CONFIG("", ",\"linux\":{\"namespaces\":[{\"type\":\"pid\",\"path\":\"/proc/1/ns/pid\"}]}"),
-         "joining"},
+        {CONFIG("", ",\"linux\":{\"namespaces\":[{\"type\":\"pod\"}]}"), "unknown namespace"},
         {CONFIG("", ",\"hooks\":{\"prestart\":[]}"), "hooks"},
         {CONFIG("", "") "x", "follows"},
     };

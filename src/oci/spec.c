@@ -39,6 +39,14 @@ void spec_process_free(struct spec_process *p)
     *p = (struct spec_process){};
 }
 
+const struct spec_namespace *spec_namespace(const struct spec *s, uint32_t type)
+{
+    for (size_t i = 0; i < s->nnamespaces; i++)
+        if (s->namespaces[i].type == type)
+            return &s->namespaces[i];
+    return nullptr;
+}
+
 void spec_free(struct spec *s)
 {
     if (!s)
@@ -56,6 +64,9 @@ void spec_free(struct spec *s)
     strlist_free(&s->masked_paths);
     strlist_free(&s->readonly_paths);
     mem_free(s->seccomp.insns);
+    for (size_t i = 0; i < s->nnamespaces; i++)
+        mem_free(s->namespaces[i].path);
+    mem_free(s->namespaces);
     mem_free(s->cgroups_path);
     mem_free(s->version);
     mem_free(s->id);

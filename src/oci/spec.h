@@ -40,6 +40,10 @@ struct spec_process {
     bool has_oom_score_adj;
     int32_t oom_score_adj;
 };
+struct spec_namespace {
+    uint32_t type; // CLONE_NEW*
+    char *path;    // null: a new one
+};
 struct spec_mount {
     char *dest, *type, *source;
     char *data;          // options that are the file system's own, comma-separated
@@ -66,6 +70,8 @@ struct spec {
     struct spec_kvs sysctl;
     struct strlist masked_paths, readonly_paths;
     struct spec_seccomp seccomp;
+    struct spec_namespace *namespaces;
+    size_t nnamespaces;
     char *cgroups_path;
     uint64_t memory_limit; // linux.resources.memory.limit; 0: none
     uint64_t pids_limit;   // linux.resources.pids.limit; 0: none
@@ -74,6 +80,8 @@ struct spec {
 struct spec *spec_new(void); // null: no memory
 void spec_free(struct spec *s);
 void spec_process_free(struct spec_process *p); // what it points to
+// The namespace of that type (CLONE_NEW*) in linux.namespaces, or null.
+const struct spec_namespace *spec_namespace(const struct spec *s, uint32_t type);
 void strlist_free(struct strlist *l);
 MUST_CHECK int strlist_add(struct strlist *l, const char *s);          // copies; 0 or -ENOMEM
 MUST_CHECK int strlist_add_n(struct strlist *l, const char *s, size_t n);
