@@ -8,6 +8,7 @@
     .globl stub_cmpxchg_insn, stub_cmpxchg_fault, stub_futex, stub_futex_win, stub_futex_end
     .globl stub_load, stub_load32, stub_store, stub_store32, stub_access, stub_access_end
     .globl stub_access_fault
+    .globl stub_exit_live, stub_tramp, stub_peek, stub_peek_insn, stub_peek_fault, stub_xsave
     .globl stub_futex_abort, stub_win_resume, stub_win_resume_end, stub_win_fast, stub_win_fast_end
     .globl stub_win_last, stub_win_last_end
 
@@ -42,6 +43,15 @@ stub_exit_interrupted:
     call stub_interrupted
     ud2
 
+// stub_exit_live(ucontext, slot): the same for a call that came by trampoline: the FP state is still
+// in the CPU.
+    .balign 16
+stub_exit_live:
+stub_win_fast:
+    mov %rdi, %rcx
+    cmpl $0, S_INTR(%rsi)
+    jne stub_exit_interrupted
+    jmp 1f
 // stub_exit_fast(ucontext, slot): a system call's return without rt_sigreturn. Legal because rcx
 // and r11 are what the kernel leaves there (rip, flags) and the signal mask has not changed.
     .balign 16
@@ -50,11 +60,10 @@ stub_exit_fast:
     mov UC_FPSTATE(%rcx), %r11
     mov FP_SW_XFEATURES(%r11), %eax
     mov FP_SW_XFEATURES+4(%r11), %edx
-stub_win_fast:
     cmpl $0, S_INTR(%rsi)
     jne stub_exit_interrupted
     xrstor64 (%r11)
-    mov %rsi, %r11
+1:  mov %rsi, %r11
     pushq UC_FLAGS(%rcx)
     popfq
     mov UC_R8(%rcx), %r8
@@ -79,6 +88,62 @@ stub_win_last:
     mov S_EXIT_FLAGS(%r11), %r11
     jmp *%rcx
 stub_win_last_end:
+
+// From a trampoline (patch.c): rcx = the address behind the system call instruction, r11 is free,
+// the rest is the guest's, %gs is the slot. Fills the frame as the kernel would, but for the FP state,
+// which stays in the CPU, and goes on on the signal stack below it: a signal that comes from here
+// on nests there, one that comes before finds nothing to overwrite. Interrupts are only noted.
+    .balign 64
+stub_tramp:
+    mov %rsp, %r11
+    mov %gs:S_TRAMP_UC, %rsp
+    mov %r11, UC_RSP(%rsp)
+    pushfq
+    pop UC_FLAGS(%rsp)
+    mov %rax, UC_RAX(%rsp)
+    mov %rdi, UC_RDI(%rsp)
+    mov %rsi, UC_RSI(%rsp)
+    mov %rdx, UC_RDX(%rsp)
+    mov %r10, UC_R10(%rsp)
+    mov %r8, UC_R8(%rsp)
+    mov %r9, UC_R9(%rsp)
+    mov %rbx, UC_RBX(%rsp)
+    mov %rbp, UC_RBP(%rsp)
+    mov %r12, UC_R12(%rsp)
+    mov %r13, UC_R13(%rsp)
+    mov %r14, UC_R14(%rsp)
+    mov %r15, UC_R15(%rsp)
+    mov UC_FLAGS(%rsp), %r11
+    mov %rcx, UC_RCX(%rsp)
+    mov %rcx, UC_RIP(%rsp)
+    mov %r11, UC_R11(%rsp)
+    movabs $0x002b000000000033, %rcx
+    mov %rcx, UC_SEGMENTS(%rsp)
+    cld
+    rdgsbase %rdi
+    mov %rsp, %rsi
+    xor %ebp, %ebp
+    call stub_call
+    ud2
+
+// uint64_t stub_peek(addr): the 8 bytes there, 0 when they cannot be read.
+    .balign 16
+stub_peek:
+stub_peek_insn:
+    mov (%rdi), %rax
+    ret
+stub_peek_fault:
+    xor %eax, %eax
+    ret
+
+// stub_xsave(area, features)
+    .balign 16
+stub_xsave:
+    mov %esi, %eax
+    mov %rsi, %rdx
+    shr $32, %rdx
+    xsave64 (%rdi)
+    ret
 
 // stub_exit_final(ucontext): as stub_exit_sigreturn, but nothing turns it back.
     .balign 16

@@ -12,6 +12,8 @@
 #include <linux/futex.h>
 
 // Handed to the kernel, reached from assembly, or defined there.
+HIDDEN [[noreturn]] void stub_call(struct slot *s, struct stub_ucontext *uc);
+HIDDEN [[noreturn]] void stub_exit_live(struct stub_ucontext *uc, struct slot *s);
 HIDDEN void stub_signal(int sig, struct stub_siginfo *si, struct stub_ucontext *uc);
 HIDDEN [[noreturn]] void stub_interrupted(struct slot *s);
 HIDDEN [[noreturn]] void stub_child(void);
@@ -27,6 +29,7 @@ HIDDEN void stub_exit_interrupted(void);
 HIDDEN long stub_clone_fork(uintptr_t sp);
 HIDDEN long stub_clone_thread(struct slot *s, uintptr_t sp);
 HIDDEN int64_t stub_cmpxchg(uint64_t addr, uint32_t expect, uint32_t desired);
+extern HIDDEN char stub_peek_insn[], stub_peek_fault[];
 extern HIDDEN char stub_cmpxchg_insn[], stub_cmpxchg_fault[], stub_futex_win[], stub_futex_end[],
     stub_futex_abort[], stub_win_resume[], stub_win_resume_end[], stub_win_fast[],
     stub_win_fast_end[], stub_win_last[], stub_win_last_end[];
@@ -147,6 +150,24 @@ static int64_t do_clone(uint64_t index)
     return stub_clone_thread(n, sp);
 }
 
+// The frame of a trampoline's call becomes one that rt_sigreturn takes. This code uses no vector
+// register: the CPU still has the guest's.
+static int64_t frame_complete(struct slot *s, uint64_t features, uint64_t fp_off)
+{
+    struct stub_ucontext *uc = frame_of(s);
+    uint8_t *fp = (uint8_t *)s + (fp_off & (SLOT_SIZE - 64));
+    uc->uc_flags = STUB_UC_FP_XSTATE | STUB_UC_SIGCONTEXT_SS | STUB_UC_STRICT_SS;
+    uc->uc_link = 0;
+    uc->ss_sp = (uintptr_t)s + SLOT_STACK_OFF;
+    uc->ss_flags = 0;
+    uc->ss_size = SLOT_STACK_SIZE;
+    uc->fpstate = (uintptr_t)fp;
+    uc->sigmask = 0;
+    memset(fp + 512, 0, 64);
+    stub_xsave(fp, features);
+    return 0;
+}
+
 static int64_t do_item(struct slot *s, struct stub_work *w, int *fd)
 {
     switch (w->op) {
@@ -167,6 +188,9 @@ static int64_t do_item(struct slot *s, struct stub_work *w, int *fd)
     }
     case WORK_CLONE: return do_clone(w->a[0]);
     case WORK_FORK: return do_fork(s, w->a[0], w->a[1]);
+    case WORK_XSAVE: return frame_complete(s, w->a[0], w->a[1]);
+    case WORK_PATCH: return patch_site(w);
+    case WORK_POKE: return patch_poke(w);
     case WORK_CPUTIME: {
         int64_t ts[2] = {0, 0};
         long r = call6(__NR_clock_gettime, 3, (uintptr_t)ts, 0, 0, 0, 0);
@@ -192,10 +216,27 @@ static void do_work(struct slot *s)
         close_fd((uint64_t)fd);
 }
 
+AI uint32_t live_flag(const struct slot *s)
+{
+    return s->live ? STUB_EV_LIVE : 0;
+}
+// Where sites are patched, %gs is the slot as long as the guest has no use for it: then its base is 0
+// as far as the guest's registers go. A guest that loads it is left with what it has loaded.
 static void read_bases(struct slot *s)
 {
+    uint64_t gs;
     __asm__ volatile("rdfsbase %0" : "=r"(s->ev_fs_base));
-    __asm__ volatile("rdgsbase %0" : "=r"(s->ev_gs_base));
+    __asm__ volatile("rdgsbase %0" : "=r"(gs));
+    if (s->tag && gs == (uintptr_t)s)
+        gs = 0;
+    else if (s->tag && !gs)
+        __asm__ volatile("wrgsbase %0" : : "r"(s));
+    s->ev_gs_base = gs;
+}
+static void set_gs_base(struct slot *s)
+{
+    uint64_t gs = s->gs_base ? s->gs_base : s->tag ? (uintptr_t)s : 0;
+    __asm__ volatile("wrgsbase %0" : : "r"(gs));
 }
 
 // --- the loop ------------------------------------------------------------------------------------
@@ -218,7 +259,9 @@ static void read_bases(struct slot *s)
     s->exit_rip = uc->rip;
     s->exit_rsp = uc->rsp;
     s->exit_flags = uc->rflags;
-    stub_exit_fast(uc, s); // looks at s->intr
+    if (s->live)
+        stub_exit_live(uc, s);
+    stub_exit_fast(uc, s); // both look at s->intr
 }
 
 [[noreturn]] static void serve(struct slot *s)
@@ -243,10 +286,10 @@ static void read_bases(struct slot *s)
             if (s->set & STUB_SET_FS)
                 __asm__ volatile("wrfsbase %0" : : "r"(s->fs_base));
             if (s->set & STUB_SET_GS)
-                __asm__ volatile("wrgsbase %0" : : "r"(s->gs_base));
+                set_gs_base(s);
             if (!LOAD(s->intr))
                 stub_exit_sigreturn(uc, s);
-            event = STUB_EV_INTERRUPT;
+            event = STUB_EV_INTERRUPT | live_flag(s);
             break;
         case STUB_WORK:
             do_work(s);
@@ -254,10 +297,15 @@ static void read_bases(struct slot *s)
             break;
         case STUB_EXIT: exit_thread(s);
         }
-        if (event == STUB_EV_INTERRUPT)
+        if ((event & 0xff) == STUB_EV_INTERRUPT)
             read_bases(s);
         post(s, event);
     }
+}
+
+AI void clear_ac(void)
+{
+    __asm__ volatile("pushfq; andq $~0x40000, (%%rsp); popfq" : : : "memory", "cc");
 }
 
 // --- one system call -----------------------------------------------------------------------------
@@ -270,22 +318,53 @@ AI bool plain_call(const struct slot *s, const struct stub_ucontext *uc)
            !(uc->rflags & odd_flags) && uc->cs == 0x33 && uc->ss == 0x2b;
 }
 
+// Has this site come by SIGSYS often enough to be worth a patch? Said once, until another site takes
+// its place in the table.
+static bool site_hot(struct slot *s, uint64_t rip)
+{
+    constexpr uint32_t enough = 8;
+    uint32_t key = (uint32_t)(rip * 0x9e3779b97f4a7c15ull >> 32);
+    uint32_t *e = &s->hits[key % STUB_HITS], n = *e & 0xff;
+    if ((*e ^ key) & ~0xffu)
+        n = 0;
+    else if (n > enough)
+        return false;
+    *e = (key & ~0xffu) | (n + 1);
+    return n == enough;
+}
+
 // A system call of the guest: registers in *uc (rip after the instruction, rax the number), s->uc,
 // s->uc_off and s->arch are set. Every way in ends here: the SIGSYS handler and patched call sites.
 [[noreturn]] static void serve_call(struct slot *s, struct stub_ucontext *uc)
 {
-    if (plain_call(s, uc) && fast_call(s, uc))
+    bool hot = !s->live && s->tag && site_hot(s, uc->rip);
+    if (plain_call(s, uc) && !hot && fast_call(s, uc))
         leave_call(s, uc);
     stub_marshal(s, uc);
     read_bases(s);
-    post(s, STUB_EV_SYSCALL);
+    post(s, STUB_EV_SYSCALL | live_flag(s) | (hot ? STUB_EV_HOT : 0));
     serve(s);
+}
+
+// From a trampoline, by way of stub_tramp.
+void stub_call(struct slot *s, struct stub_ucontext *uc)
+{
+    if (uc->rflags & 0x40000) // AC
+        clear_ac();
+    s->uc = (uintptr_t)uc;
+    s->uc_off = (uint32_t)((uintptr_t)uc - (uintptr_t)s);
+    s->arch = 0xc000003e;
+    s->live = 1;
+    s->calls++;
+    serve_call(s, uc);
 }
 
 void stub_interrupted(struct slot *s)
 {
+    if (s->tag)
+        (void)patch_signal(s, STUB_SIGNAL, frame_of(s), 0);
     read_bases(s);
-    post(s, STUB_EV_INTERRUPT);
+    post(s, STUB_EV_INTERRUPT | live_flag(s));
     serve(s);
 }
 
@@ -314,6 +393,8 @@ static void signal_in_stub(struct slot *s, int sig, struct stub_ucontext *uc)
         uc->rip = (uintptr_t)stub_user_fault;
     } else if (within(rip, stub_access, stub_access_end)) {
         uc->rip = (uintptr_t)stub_access_fault;
+    } else if (rip == (uintptr_t)stub_peek_insn) {
+        uc->rip = (uintptr_t)stub_peek_fault;
     } else {
         s->uc = (uintptr_t)uc;
         post(s, STUB_EV_BROKEN);
@@ -326,7 +407,7 @@ void stub_signal(int sig, struct stub_siginfo *si, struct stub_ucontext *uc)
 {
     struct slot *s = slot_of(uc);
     if (uc->rflags & 0x40000) // AC: stays set in a handler
-        __asm__ volatile("pushfq; andq $~0x40000, (%%rsp); popfq" : : : "memory", "cc");
+        clear_ac();
     uint64_t rip = uc->rip;
     if (within(rip, stub_start, stub_end) || LOAD(s->in_vdso)) {
         if (sig != STUB_SIGNAL || !within(rip, stub_win_last, stub_win_last_end)) {
@@ -337,8 +418,11 @@ void stub_signal(int sig, struct stub_siginfo *si, struct stub_ucontext *uc)
         uc->rip = uc->rcx = s->exit_rip;
         uc->r11 = s->exit_flags;
     }
+    s->live = 0;
     s->uc = (uintptr_t)uc;
     s->uc_off = (uint32_t)((uintptr_t)uc - (uintptr_t)s);
+    if (s->tag && patch_signal(s, sig, uc, si->code))
+        stub_exit_sigreturn(uc, s);
     if (sig == 31) {
         s->arch = si->arch;
         serve_call(s, uc);

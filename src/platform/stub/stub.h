@@ -56,3 +56,15 @@ AI uint32_t cpu_now(void)
     __asm__ volatile("lsl %1, %0" : "=r"(v) : "r"(0x7b) : "cc");
     return v & 0xfff;
 }
+
+// --- entry.S -------------------------------------------------------------------------------------
+HIDDEN void stub_tramp(void);
+HIDDEN uint64_t stub_peek(uint64_t addr);
+HIDDEN void stub_xsave(void *area, uint64_t features);
+
+// --- patch.c -------------------------------------------------------------------------------------
+int64_t patch_site(struct stub_work *w);
+int64_t patch_poke(const struct stub_work *w);
+// A signal hit guest code. True: it was only on account of a patch, go back to *uc. False: *uc says
+// now what the guest's state would be without patches.
+bool patch_signal(struct slot *s, int sig, struct stub_ucontext *uc, int code);

@@ -43,9 +43,12 @@
 #define S_EXIT_RIP 72
 #define S_EXIT_RSP 80
 #define S_EXIT_FLAGS 88
+#define S_TAG 172
+#define S_TRAMP_UC 184
 #define UC_R8 40
 #define UC_R9 48
 #define UC_R10 56
+#define UC_R11 64
 #define UC_R12 72
 #define UC_R13 80
 #define UC_R14 88
@@ -56,10 +59,17 @@
 #define UC_RBX 128
 #define UC_RDX 136
 #define UC_RAX 144
+#define UC_RCX 152
+#define UC_RSP 160
+#define UC_RIP 168
 #define UC_FLAGS 176
+#define UC_SEGMENTS 184
 #define UC_FPSTATE 224
 #define FP_SW_XFEATURES 472
 #define SLOT_GONE 3
+// Patched call sites: see patch.c. A trampoline's place, and what a slot says at S_TAG.
+#define TRAMP_SIZE 64
+#define TRAMP_TAG 0x2f4e6372
 
 #ifndef __ASSEMBLER__
 #include "platform/stub/public.h"
@@ -82,6 +92,9 @@ enum stub_event : uint32_t {
     STUB_EV_BORN,   // first sign of life of a new process
     STUB_EV_BROKEN, // the stub itself faulted or understood nothing
     STUB_EV_OUTFAULT, // a return was told to write results (slot.marshal.out), and one faulted
+    // With SYSCALL and INTERRUPT:
+    STUB_EV_LIVE = 0x100, // the frame has no FP state, it is still in the CPU (a trampoline's call)
+    STUB_EV_HOT = 0x200,  // this site comes often
 };
 enum stub_reply : uint32_t {
     STUB_RETURN, // a system call returns `ret`; nothing else in the frame changes
@@ -98,6 +111,23 @@ enum stub_work_op : uint32_t {
     WORK_CLONE,   // a = slot index: new thread there; ret = tid
     WORK_FORK,    // a = numbers that the child's control socket and doorbell must get; ret = pid
     WORK_CPUTIME, // ret = CLOCK_THREAD_CPUTIME_ID, ns
+    // The frame gets the FP state that is still in the CPU: a = features, offset in slot
+    WORK_XSAVE,
+    // a = address behind a system call instruction, readable from, to, its trampoline's place, prot
+    // of the text; ret = enum patch_form or -errno; a[0..4] become struct patch_made
+    WORK_PATCH,
+    WORK_POKE,    // a = address, bytes, how many (<= 8, in one page), prot of the text
+};
+enum patch_form : uint32_t { // how a site is patched: see patch.c
+    PATCH_A = 1, // 5-byte mov to eax in front
+    PATCH_A2,    // 7-byte mov to rax in front
+    PATCH_B,     // another instruction of 5 bytes or more in front
+    PATCH_E,     // short jump in place of the call, into dead padding
+    PATCH_FORMS,
+};
+// Where the text was changed (len bytes, and 5 at hole unless that is 0) and what was there.
+struct patch_made {
+    uint64_t addr, bytes, len, hole, hole_bytes;
 };
 enum : uint16_t { WORK_FD = 1, WORK_TIMEOUT = 2 };
 struct stub_work {
@@ -108,6 +138,7 @@ struct stub_work {
 };
 static_assert(sizeof(struct stub_work) == 64);
 #define SLOT_WORK_MAX 16
+#define STUB_HITS 32
 
 // What the stub did with the arguments of the call that it hands over (platform/marshal.h), and what
 // it is to write into guest memory before the return. Offsets count from SLOT_DATA_OFF.
@@ -145,7 +176,9 @@ struct slot {
     uint64_t uc;         // address of the current frame's ucontext
     int64_t deadline;    // stub: absolute time of an interrupted relative FUTEX_WAIT, ns; or 0
     uint32_t sleeping;   // stub: sleeps in a futex of the guest's
-    uint32_t pad2[3];
+    uint32_t live;       // as STUB_EV_LIVE, for the current frame
+    uint32_t seen_gen;   // patch_gen at the last fault that was tried again
+    uint32_t patch_gen;  // slot 0's is the space's: odd while text is being changed
     // 128: the Sentry's, rarely changed
     uint32_t ctl_fd, bell_fd; // numbers in this process: control socket, eventfd to ring
     uint32_t nwork;
@@ -153,9 +186,9 @@ struct slot {
     uint64_t fs_base, gs_base;
     uint64_t nonce;
     uint32_t boot_uc;    // offset of the frame that a new thread starts from
-    uint32_t pad3;
+    uint32_t tag;        // TRAMP_TAG; 0: no patching, %gs is left alone
     uint64_t vdso_clock; // address of the vDSO's clock_gettime, 0: none
-    uint64_t pad4;
+    uint64_t tramp_uc;   // address of the frame that a trampoline's call fills
     // 192: a fault, written by the stub
     int32_t signo, code;
     uint64_t addr;
@@ -165,12 +198,16 @@ struct slot {
     uint64_t pad6[6];
     struct stub_work work[SLOT_WORK_MAX];
     struct slot_marshal marshal;
+    // The stub's own.
+    uint64_t calls;            // that came by trampoline
+    uint32_t hits[STUB_HITS];  // sites that came by SIGSYS: key << 8 | how often
 };
 static_assert(sizeof(struct slot) <= SLOT_DATA_OFF);
 static_assert(offsetof(struct slot, state) == S_STATE && offsetof(struct slot, intr) == S_INTR &&
               offsetof(struct slot, exit_rip) == S_EXIT_RIP &&
               offsetof(struct slot, exit_rsp) == S_EXIT_RSP &&
               offsetof(struct slot, exit_flags) == S_EXIT_FLAGS);
+static_assert(offsetof(struct slot, tramp_uc) == S_TRAMP_UC && offsetof(struct slot, tag) == S_TAG);
 static_assert(offsetof(struct slot, ctl_fd) == 128 && offsetof(struct slot, signo) == 192 &&
               offsetof(struct slot, ts) == 256 && offsetof(struct slot, work) == 320);
 
@@ -205,7 +242,12 @@ struct stub_ucontext {
     uint64_t sigmask;
 };
 static_assert(offsetof(struct stub_ucontext, r8) == UC_R8 &&
+              offsetof(struct stub_ucontext, r11) == UC_R11 &&
               offsetof(struct stub_ucontext, rax) == UC_RAX &&
+              offsetof(struct stub_ucontext, rcx) == UC_RCX &&
+              offsetof(struct stub_ucontext, rsp) == UC_RSP &&
+              offsetof(struct stub_ucontext, rip) == UC_RIP &&
+              offsetof(struct stub_ucontext, cs) == UC_SEGMENTS &&
               offsetof(struct stub_ucontext, rflags) == UC_FLAGS &&
               offsetof(struct stub_ucontext, fpstate) == UC_FPSTATE &&
               sizeof(struct stub_ucontext) == 304);

@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: Apache-2.0
+// System call sites are patched to jump to a trampoline, which comes to the stub without a signal.
+// At the Sentry's request (WORK_PATCH), by the guest's own thread, in the guest's own private text.
+//
+//   form  before                          after
+//   A     mov $nr,%eax (5);   syscall     jmp rel32;              syscall
+//   A2    mov $nr,%rax (7);   syscall     jmp rel32, 2 left over; syscall
+//   B     any insn (5..15);   syscall     jmp rel32, left over;   syscall
+//   E     syscall ... ret, padding        jmp rel8 ... ret, jmp rel32 in the padding
+//
+// A, A2 and B keep the system call instruction: who jumps to it, and whom we cannot serve, gets SIGSYS
+// as before. E's trampoline has one of its own. A trampoline: the replaced instruction, a test that
+// %gs is the slot (by rcx and without touching the flags), the return address to rcx, and off to
+// stub_tramp. rcx and r11 are free, since the call would overwrite them.
+//
+// No thread ever sees a half-written instruction: during the change its page is not executable.
+// Who runs into that faults, waits here for the end, and tries again; for unlike a store to
+// running code, a fault and its return make a processor fetch anew. Everything that is changed
+// for a site lies in one page, so that dropping a page (MADV_DONTNEED) drops all of it.
+#include "platform/stub/decode.h"
+#include "platform/stub/stub.h"
+#include <asm/unistd.h>
+
+#define PAGE 4096
+#define PROT_RW 3
+#define PROT_RX 5
+// At a trampoline page's start: the mark, the address of stub_tramp. At the end of each place:
+// return address | length of the replaced instruction << 48 | form << 56.
+#define TRAMP_META 56
+#define TRAMP_SLOW_E 17 // offset of the system call in E's
+
+AI uint64_t page_mark(uint64_t page)
+{
+    return 0x6e6163726574726dull ^ page ^ (uintptr_t)stub_start;
+}
+AI uint64_t page_of(uint64_t addr)
+{
+    return addr & ~(uint64_t)(PAGE - 1);
+}
+AI struct slot *space_slot(void)
+{
+    return (struct slot *)stub_slots;
+}
+
+// --- writing -------------------------------------------------------------------------------------
+static void put32(uint8_t *p, uint32_t v)
+{
+    for (int i = 0; i < 4; i++)
+        p[i] = (uint8_t)(v >> 8 * i);
+}
+static uint64_t get_bytes(const uint8_t *p, size_t n)
+{
+    uint64_t v = 0;
+    for (size_t i = 0; i < n; i++)
+        v |= (uint64_t)p[i] << 8 * i;
+    return v;
+}
+static void copy(uint8_t *to, const uint8_t *from, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        ((volatile uint8_t *)to)[i] = from[i];
+}
+// A jump or call at `at` (opcode written by the caller) whose 4 bytes end at `end`.
+AI void put_rel32(uint8_t *p, uint64_t end, uint64_t target)
+{
+    put32(p, (uint32_t)(target - end));
+}
+AI bool reach32(uint64_t from, uint64_t to)
+{
+    int64_t d = (int64_t)(to - from);
+    return d > -0x7fff0000 && d < 0x7fff0000;
+}
+
+AI long protect(uint64_t page, int prot)
+{
+    return call6(__NR_mprotect, page, PAGE, (uint64_t)prot, 0, 0, 0);
+}
+static void window_begin(void)
+{
+    __atomic_fetch_add(&space_slot()->patch_gen, 1, __ATOMIC_SEQ_CST);
+}
+static void window_end(void)
+{
+    __atomic_fetch_add(&space_slot()->patch_gen, 1, __ATOMIC_SEQ_CST);
+}
+
+// --- choosing a form -----------------------------------------------------------------------------
+struct site {
+    uint64_t rip, lo, hi;      // behind the system call; what may be read and changed, one page
+    uint64_t tramp;
+    enum patch_form form;
+    struct patch_made made;
+    uint8_t insn[15];          // to be replaced, as it runs in the trampoline
+    uint8_t insn_len;
+};
+
+static bool choose_before(struct site *t)
+{
+    uint64_t call = t->rip - 2, from = call - t->lo > 64 ? call - 64 : t->lo;
+    const uint8_t *p = (const uint8_t *)from;
+    size_t at = call - from, start = insn_before(p, at);
+    if (!start)
+        return false;
+    const uint8_t *q = p + start;
+    size_t len = at - start;
+    struct insn i = insn_decode(q, len);
+    if (len < 5 || i.len != len || (i.flags & (INSN_FLOW | INSN_GS | INSN_REP)))
+        return false;
+    copy(t->insn, q, len);
+    if (i.flags & INSN_RIP) {
+        uint64_t target = from + start + len + (uint64_t)(int64_t)(int32_t)get_bytes(q + i.disp_off, 4);
+        if (!reach32(t->tramp + len, target))
+            return false;
+        put32(t->insn + i.disp_off, (uint32_t)(target - (t->tramp + len)));
+    }
+    t->insn_len = (uint8_t)len;
+    t->form = len == 5 && q[0] == 0xb8 ? PATCH_A
+              : len == 7 && q[0] == 0x48 && q[1] == 0xc7 && q[2] == 0xc0 ? PATCH_A2
+                                                                         : PATCH_B;
+    t->made = (struct patch_made){.addr = from + start, .bytes = get_bytes(q, 5), .len = 5};
+    return true;
+}
+
+// Dead bytes: behind an instruction that ends a run, up to the next multiple of 16, where compilers
+// let functions and loops begin. What padding there follows may be a function's first instructions.
+static bool choose_hole(struct site *t)
+{
+    uint64_t at = t->rip, limit = t->rip + 127;
+    limit = limit < t->hi ? limit : t->hi;
+    while (at < limit) {
+        struct insn i = insn_decode((const uint8_t *)at, t->hi - at);
+        if (!i.len)
+            return false;
+        at += i.len;
+        if (!(i.flags & INSN_END))
+            continue;
+        uint64_t end = (at + 15) & ~15ull;
+        if (end > t->hi || at > limit)
+            return false;
+        if (insn_padding((const uint8_t *)at, end - at) != end - at)
+            continue;
+        if (end - at >= 5) {
+            t->form = PATCH_E;
+            t->made = (struct patch_made){.addr = t->rip - 2,
+                                          .bytes = 0x050f,
+                                          .len = 2,
+                                          .hole = at,
+                                          .hole_bytes = get_bytes((const uint8_t *)at, 5)};
+            return true;
+        }
+        at = end;
+    }
+    return false;
+}
+
+// --- the trampoline ------------------------------------------------------------------------------
+static void tramp_write(const struct site *t, uint8_t *code)
+{
+    uint64_t page = page_of(t->tramp), at = t->tramp;
+    size_t n = 0;
+    if (t->form != PATCH_E) {
+        copy(code, t->insn, t->insn_len);
+        n = t->insn_len;
+    }
+    static const uint8_t test[] = {
+        0x65, 0x8b, 0x0c, 0x25, S_TAG, 0, 0, 0, // mov %gs:S_TAG,%ecx
+        0x48, 0x8d, 0x89,                       // lea -TRAMP_TAG(%rcx),%rcx
+    };
+    copy(code + n, test, sizeof(test));
+    n += sizeof(test);
+    put32(code + n, -(uint32_t)TRAMP_TAG);
+    n += 4;
+    code[n++] = 0xe3; // jrcxz
+    if (t->form == PATCH_E) {
+        code[n++] = 7;
+        code[n++] = 0x0f; // syscall
+        code[n++] = 0x05;
+        code[n] = 0xe9;
+        put_rel32(code + n + 1, at + n + 5, t->rip);
+    } else {
+        code[n++] = 5;
+        code[n] = 0xe9;
+        put_rel32(code + n + 1, at + n + 5, t->rip - 2);
+    }
+    n += 5;
+    code[n] = 0x48; // lea rip(%rip),%rcx
+    code[n + 1] = 0x8d;
+    code[n + 2] = 0x0d;
+    put_rel32(code + n + 3, at + n + 7, t->rip);
+    n += 7;
+    code[n] = 0xff; // jmp *page+8(%rip)
+    code[n + 1] = 0x25;
+    put_rel32(code + n + 2, at + n + 6, page + 8);
+    uint64_t meta = t->rip | (uint64_t)t->insn_len << 48 | (uint64_t)t->form << 56;
+    put32(code + TRAMP_META, (uint32_t)meta);
+    put32(code + TRAMP_META + 4, (uint32_t)(meta >> 32));
+}
+static_assert(sizeof((struct site){}.insn) + 11 + 4 + 2 + 5 + 7 + 6 <= TRAMP_META);
+
+static int64_t tramp_make(const struct site *t)
+{
+    uint64_t page = page_of(t->tramp);
+    uint8_t code[TRAMP_SIZE] = {};
+    tramp_write(t, code);
+    long r = protect(page, PROT_RW);
+    if (r < 0)
+        return r;
+    ((volatile uint64_t *)page)[0] = page_mark(page);
+    ((volatile uint64_t *)page)[1] = (uintptr_t)stub_tramp;
+    copy((uint8_t *)t->tramp, code, sizeof(code));
+    return protect(page, PROT_RX);
+}
+
+static void site_write(const struct site *t)
+{
+    uint8_t jump[5] = {0xe9};
+    const struct patch_made *m = &t->made;
+    if (t->form == PATCH_E) {
+        put_rel32(jump + 1, m->hole + 5, t->tramp);
+        copy((uint8_t *)m->hole, jump, 5);
+        uint8_t hop[2] = {0xeb, (uint8_t)(m->hole - t->rip)};
+        copy((uint8_t *)m->addr, hop, 2);
+    } else {
+        put_rel32(jump + 1, m->addr + 5, t->tramp);
+        copy((uint8_t *)m->addr, jump, 5);
+    }
+}
+
+int64_t patch_site(struct stub_work *w)
+{
+    struct site t = {.rip = w->a[0], .lo = w->a[1], .hi = w->a[2], .tramp = w->a[3]};
+    uint64_t page = page_of(t.rip - 2);
+    int prot = (int)w->a[4];
+    if (t.lo < page || t.hi > page + PAGE || t.rip - 2 < t.lo || t.rip > t.hi ||
+        t.tramp % TRAMP_SIZE || t.tramp % PAGE == 0 || !reach32(t.rip, t.tramp))
+        return -22;
+    if (get_bytes((const uint8_t *)t.rip - 2, 2) != 0x050f)
+        return -2;
+    if (!choose_before(&t) && !choose_hole(&t))
+        return -2;
+    window_begin();
+    long r = tramp_make(&t);
+    if (r >= 0)
+        r = protect(page, PROT_RW);
+    if (r >= 0) {
+        site_write(&t);
+        r = protect(page, prot);
+        if (r < 0)
+            r = -5; // the text cannot run any more
+    }
+    window_end();
+    if (r < 0)
+        return r;
+    w->a[0] = t.made.addr;
+    w->a[1] = t.made.bytes;
+    w->a[2] = t.made.len;
+    w->a[3] = t.made.hole;
+    w->a[4] = t.made.hole_bytes;
+    return t.form;
+}
+
+int64_t patch_poke(const struct stub_work *w)
+{
+    uint64_t at = w->a[0], page = page_of(at);
+    size_t n = w->a[2];
+    uint8_t bytes[8];
+    if (n > 8 || at + n > page + PAGE)
+        return -22;
+    for (size_t i = 0; i < n; i++)
+        bytes[i] = (uint8_t)(w->a[1] >> 8 * i);
+    window_begin();
+    long r = protect(page, PROT_RW);
+    if (r >= 0) {
+        copy((uint8_t *)at, bytes, n);
+        r = protect(page, (int)w->a[3]);
+    }
+    window_end();
+    return r;
+}
+
+// --- signals -------------------------------------------------------------------------------------
+// Text is being changed, or was between the fault and now: once more. At most once per change.
+static bool fetch_again(struct slot *s)
+{
+    uint32_t *word = &space_slot()->patch_gen, gen;
+    for (unsigned i = 0; (gen = LOAD(*word)) & 1; i++) {
+        __asm__ volatile("pause");
+        if (i % 64 == 63)
+            call6(__NR_sched_yield, 0, 0, 0, 0, 0, 0);
+    }
+    if (gen == s->seen_gen)
+        return false;
+    s->seen_gen = gen;
+    return true;
+}
+
+AI bool marked(uint64_t addr)
+{
+    uint64_t page = page_of(addr);
+    return stub_peek(page) == page_mark(page) && addr - page >= TRAMP_SIZE;
+}
+
+// Are we at the jump in the padding? Its trampoline, or 0.
+static uint64_t at_hole(uint64_t rip)
+{
+    uint64_t v = stub_peek(rip);
+    if ((uint8_t)v != 0xe9)
+        return 0;
+    uint64_t to = rip + 5 + (uint64_t)(int64_t)(int32_t)(v >> 8);
+    if (to % TRAMP_SIZE || !marked(to) || *(uint64_t *)(to + TRAMP_META) >> 56 != PATCH_E)
+        return 0;
+    return to;
+}
+
+// Single steps: a site's jump and its trampoline are one instruction for who looks on.
+static bool step(struct stub_ucontext *uc, uint64_t t, uint64_t off, uint64_t ret, unsigned form,
+                 unsigned len)
+{
+    switch (form) {
+    case PATCH_A:
+    case PATCH_A2: // after the jump: as if the mov had been done
+        if (off == 0)
+            uc->rax = form == PATCH_A ? get_bytes((uint8_t *)t + 1, 4)
+                                      : (uint64_t)(int64_t)(int32_t)get_bytes((uint8_t *)t + 3, 4);
+        uc->rip = ret - 2;
+        return false;
+    case PATCH_B:
+        if (off < len)
+            return true;
+        uc->rip = ret - 2;
+        return false;
+    default: // go on with a system call that is seen
+        if (off < TRAMP_SLOW_E)
+            uc->rip = t + TRAMP_SLOW_E;
+        return true;
+    }
+}
+
+static bool in_tramp(struct slot *s, int sig, struct stub_ucontext *uc)
+{
+    uint64_t t = uc->rip & ~(uint64_t)(TRAMP_SIZE - 1), off = uc->rip - t;
+    uint64_t meta = *(uint64_t *)(t + TRAMP_META), ret = meta & 0xffffffffffff;
+    unsigned form = (unsigned)(meta >> 56), len = meta >> 48 & 0xff;
+    bool e = form == PATCH_E;
+    switch (sig) {
+    case 31: // SIGSYS
+        if (e && off == TRAMP_SLOW_E + 2)
+            uc->rip = uc->rcx = ret;
+        return false;
+    case STUB_SIGNAL: // back to the site: nothing has been done that the call would not undo
+        if (e)
+            uc->rip = off > TRAMP_SLOW_E && off < TRAMP_SLOW_E + 7 ? ret : ret - 2;
+        else
+            uc->rip = off < len ? ret - 2 - len : ret - 2;
+        return false;
+    case 5: // SIGTRAP
+        return step(uc, t, off, ret, form, len);
+    default:
+        if (!e && off < len) { // the guest's own instruction
+            uc->rip = ret - 2 - len;
+            return false;
+        }
+        // %gs is not the slot, and points nowhere.
+        uint64_t gs;
+        __asm__ volatile("rdgsbase %0" : "=r"(gs));
+        if (!gs)
+            __asm__ volatile("wrgsbase %0" : : "r"(s));
+        uc->rip = e ? t + TRAMP_SLOW_E : ret - 2;
+        return true;
+    }
+}
+
+bool patch_signal(struct slot *s, int sig, struct stub_ucontext *uc, int code)
+{
+    constexpr uint64_t PF_INSTR = 16;
+    if (sig == 11 && uc->trapno == 14 && (uc->err & PF_INSTR))
+        return code == 2 && fetch_again(s);
+    if (marked(uc->rip))
+        return in_tramp(s, sig, uc);
+    uint64_t t = sig == STUB_SIGNAL || sig == 5 ? at_hole(uc->rip) : 0;
+    if (!t)
+        return false;
+    if (sig == 5)
+        return true; // a step on the way to the trampoline
+    uc->rip = (*(uint64_t *)(t + TRAMP_META) & 0xffffffffffff) - 2;
+    return false;
+}
