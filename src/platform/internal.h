@@ -17,6 +17,7 @@ struct st_global { // [C] after init
     uint32_t mxcsr_mask;
     uint32_t boot_uc, boot_fp;     // offsets in a slot of the frame that we prepare
     int self;                      // our pid
+    bool patching;                 // system call sites are patched
 };
 extern struct st_global st;
 static inline uint64_t st_slot_va(uint32_t index)

@@ -45,7 +45,19 @@ struct pevent {
     uint32_t arch; // PEV_SYSCALL: AUDIT_ARCH_* as the host reported (int 0x80 comes as i386)
     int64_t deadline; // PEV_SYSCALL, a private FUTEX_WAIT that was interrupted in user mode: until when
                       // (CLOCK_MONOTONIC, ns) it waits; 0: it begins now
+    bool hot; // PEV_SYSCALL: this site comes often, and by the slow way; see patch()
 };
+// A system call site that is to be reached without a signal (stub/patch.c).
+struct ppatch {
+    uint64_t rip;          // behind the system call instruction
+    uint64_t lo, hi;       // what may be read and changed around it, in one page
+    int prot;              // of that page
+    uint64_t tramp;        // where its trampoline goes; PATCH_TRAMP bytes in a page that is mapped
+    // Result: what was there before. hole 0: there is none.
+    uint64_t addr, hole;
+    uint8_t len, bytes[8], hole_len, hole_bytes[8];
+};
+constexpr uint64_t PATCH_TRAMP = 64, PATCH_REACH = 0x7ff00000; // of a jump from text to trampoline
 struct pfutex { // a private futex call done in the host's queue by the context's thread
     uaddr_t uaddr, uaddr2;
     int op;                // FUTEX_* with FUTEX_PRIVATE_FLAG
@@ -59,6 +71,7 @@ struct platform_config {
     uint64_t stub_base;    // 0: chosen at random
     int maps_fd;           // /proc/self/maps, opened while there was a /proc; 0: look oneself
     bool no_answers;       // every call comes to the kernel
+    bool no_patching;      // every call comes by SIGSYS
 };
 
 struct platform_ops {
@@ -117,6 +130,16 @@ struct platform_ops {
     // [ctx] *old = value found; stored when it equals expect. 0, -EFAULT.
     int (*cmpxchg32)(struct pcontext *ctx, uaddr_t addr, uint32_t expect, uint32_t desired,
                      uint32_t *old);
+    // --- optional ---
+    // [ctx] Patches a site. -ENOENT: it has no form that can be.
+    int (*patch)(struct pcontext *ctx, struct ppatch *p);
+    // [ctx] Writes n (at most 8) bytes into text, in one page whose protection is prot.
+    int (*poke)(struct pcontext *ctx, uint64_t addr, const uint8_t *bytes, size_t n, int prot);
+    // [ctx] Returns when no thread of the space is in a trampoline that it entered before. (A thread
+    // that does not answer is killed, and the space with it.)
+    void (*drain)(struct pcontext *ctx);
+    // Writes counters to the debug log.
+    void (*report)(void);
     // Host pid of the address space's process: for the supervisor's statm/smaps look-ups, logs.
     int (*host_pid)(struct aspace *as);
 };

@@ -152,6 +152,7 @@ int st_init(const struct platform_config *cfg)
                   "later, without nofsgsbase)");
         return -ENOTSUP;
     }
+    st.patching = !cfg->no_patching;
     mutex_init(&zyg.lock, RANK_PLATFORM);
     int err = zygote_prepare(cfg);
     if (!err)

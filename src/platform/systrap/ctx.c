@@ -99,6 +99,8 @@ int st_context_alloc(struct st_aspace *as, struct st_context **out)
     WRITE_SHARED(s->nonce, as->nonce);
     WRITE_SHARED(s->boot_uc, st.boot_uc);
     WRITE_SHARED(s->vdso_clock, st.vdso_clock);
+    WRITE_SHARED(s->tramp_uc, st_slot_va(c->index) + st.boot_uc);
+    WRITE_SHARED(s->tag, st.patching ? TRAMP_TAG : 0u);
     if (as->pub)
         public_init(c);
     __atomic_store_n(&s->state, SLOT_EVENT, __ATOMIC_RELEASE);
@@ -111,6 +113,7 @@ int st_context_alloc(struct st_aspace *as, struct st_context **out)
 void st_context_drop(struct st_context *c, enum st_slot_fate fate)
 {
     struct st_aspace *as = st_space_of(c);
+    st_patch_count(c);
     if (fiber_local() == c)
         fiber_set_local(nullptr);
     spin_lock(&as->ctx_lock);
@@ -146,7 +149,7 @@ void st_frame_prepare(struct st_context *c, struct st_context *from)
     }
     memcpy(base + st.boot_uc, &uc, sizeof(uc));
     c->uc_off = st.boot_uc;
-    c->cur_valid = c->fast = false;
+    c->cur_valid = c->fast = c->live = false;
 }
 
 // --- handover ------------------------------------------------------------------------------------
@@ -169,6 +172,7 @@ static bool wait_stub(struct st_context *c)
         __atomic_store_n(&c->fiber, self, __ATOMIC_SEQ_CST);
     while (!ready(&c->uw))
         fiber_park_user(&c->uw);
+    WRITE_SHARED(c->nevents, c->nevents + 1);
     // An interrupt that does not see this at once comes late: st_run expects such.
     __atomic_store_n(&c->waiting, ST_IDLE, __ATOMIC_RELEASE);
     if (!st_dead(as))
@@ -288,11 +292,15 @@ static uint64_t canonical(uint64_t v)
     return (uint64_t)((int64_t)(v << 16) >> 16) == v ? v : 0;
 }
 
+static bool returns_fast(const struct st_context *c, const struct user_regs *r)
+{
+    return c->cur_valid && c->fast && same_but_rax(r, &c->cur);
+}
 // Puts what differs from the stub's frame in place; how the stub is to return.
 static uint32_t regs_put(struct st_context *c, const struct user_regs *r)
 {
     struct slot *s = c->slot;
-    if (c->cur_valid && c->fast && same_but_rax(r, &c->cur)) {
+    if (returns_fast(c, r)) {
         WRITE_SHARED(s->ret, r->rax);
         return STUB_RETURN;
     }
@@ -311,7 +319,7 @@ static uint32_t regs_put(struct st_context *c, const struct user_regs *r)
 }
 
 // --- events --------------------------------------------------------------------------------------
-static bool event_syscall(struct st_context *c, struct user_regs *r, struct pevent *ev)
+static void event_syscall(struct st_context *c, struct user_regs *r, struct pevent *ev)
 {
     constexpr uint64_t odd_flags = 0x100 | 0x4000 | 0x10000 | 0x40000; // TF, NT, RF, AC
     *ev = (struct pevent){.kind = PEV_SYSCALL, .arch = READ_SHARED(c->slot->arch)};
@@ -325,7 +333,6 @@ static bool event_syscall(struct st_context *c, struct user_regs *r, struct peve
         WRITE_SHARED(c->slot->deadline, 0);
     }
     r->rax = (uint64_t)-ENOSYS;
-    return true;
 }
 
 static bool event_fault(struct st_context *c, struct pevent *ev)
@@ -344,17 +351,24 @@ static bool event_fault(struct st_context *c, struct pevent *ev)
 // Takes the event out of the slot. False: the stub talks nonsense.
 static bool event_take(struct st_context *c, struct user_regs *r, struct pevent *ev)
 {
-    uint32_t event = READ_SHARED(c->slot->event), off = READ_SHARED(c->slot->uc_off);
+    uint32_t word = READ_SHARED(c->slot->event), off = READ_SHARED(c->slot->uc_off);
+    uint32_t event = word & ~(uint32_t)(STUB_EV_LIVE | STUB_EV_HOT);
     if (off < SLOT_STACK_OFF || off > SLOT_SIZE - sizeof(struct stub_ucontext) || off % 8)
         return false;
     c->uc_off = off & (SLOT_SIZE - 1); // bounded under speculation, too
-    c->fp_off = FP_UNKNOWN;
+    c->live = word & STUB_EV_LIVE;
+    if (c->live && c->uc_off != st.boot_uc)
+        return false;
+    c->fp_off = c->live ? FP_LIVE : FP_UNKNOWN;
     frame_read(c, r);
     c->cur = *r;
     c->cur_valid = true;
     c->fast = false;
     switch (event) {
-    case STUB_EV_SYSCALL: return event_syscall(c, r, ev);
+    case STUB_EV_SYSCALL:
+        event_syscall(c, r, ev);
+        ev->hot = (word & STUB_EV_HOT) && !c->live && c->fast && st_hot(st_space_of(c));
+        return true;
     case STUB_EV_FAULT: return event_fault(c, ev);
     case STUB_EV_INTERRUPT: *ev = (struct pevent){.kind = PEV_INTERRUPT}; return true;
     default: return false;
@@ -378,6 +392,8 @@ void st_run(struct pcontext *pc, struct user_regs *r, struct pevent *ev)
         r->rax = (uint64_t)-EFAULT;
     c->m.failed = false;
     while (!st_prove(as) && !st_dead(as)) {
+        if (c->fp_off == FP_LIVE && !returns_fast(c, r))
+            (void)st_fp_find(c); // by rt_sigreturn, then: from a whole frame
         wait_begin(c, ST_USER);
         if (intr_take(c)) { // after the store of `waiting`: st_interrupt has the other order
             __atomic_store_n(&c->waiting, ST_IDLE, __ATOMIC_SEQ_CST);

@@ -10,10 +10,23 @@ size_t st_fp_size(struct pcontext *ctx)
     return st.fp_ext;
 }
 
+// After a trampoline's call: the thread itself puts its FP state into the frame.
+static uint32_t fp_save(struct st_context *c)
+{
+    struct stub_work w = {.op = WORK_XSAVE, .a = {st.fp_features, st.boot_fp}};
+    c->fp_home = st.boot_fp;
+    if (st_work(c, &w, 1, false) || w.ret)
+        return c->fp_off = 0;
+    fp_seal((uint8_t *)c->slot + st.boot_fp);
+    return c->fp_off = st.boot_fp;
+}
+
 // Where the kernel put the FP state of the frame; looked up when first asked for. What makes no
 // sense counts as none.
 uint32_t st_fp_find(struct st_context *c)
 {
+    if (c->fp_off == FP_LIVE)
+        return fp_save(c);
     if (c->fp_off != FP_UNKNOWN)
         return c->fp_off;
     struct stub_ucontext *uc = (struct stub_ucontext *)((uint8_t *)c->slot + c->uc_off);
@@ -54,6 +67,7 @@ int st_fp_set(struct pcontext *ctx, const void *buf, size_t n)
         c->fp_off = off;
     }
     fp_store((uint8_t *)c->slot + off, buf, kind);
+    c->fast = c->fast && !c->live; // a live call's return would not load it
     return 0;
 }
 

@@ -114,7 +114,7 @@ static void check_context(const struct st_context *c)
 {
     CHECK(c->uc_off >= SLOT_STACK_OFF && c->uc_off % 8 == 0 &&
           c->uc_off <= SLOT_SIZE - sizeof(struct stub_ucontext));
-    uint32_t offs[] = {c->fp_off == FP_UNKNOWN ? 0 : c->fp_off, c->fp_home};
+    uint32_t offs[] = {c->fp_off >= FP_LIVE ? 0 : c->fp_off, c->fp_home};
     for (size_t i = 0; i < ARRAY_LEN(offs); i++)
         CHECK(!offs[i] || (offs[i] >= SLOT_STACK_OFF && offs[i] <= SLOT_SIZE - st.fp_ext &&
                            offs[i] % 64 == 0));

@@ -45,4 +45,8 @@ const struct platform_ops systrap_ops = {
     .read_str = st_read_str,
     .cmpxchg32 = st_cmpxchg32,
     .host_pid = host_pid,
+    .patch = st_patch,
+    .poke = st_poke,
+    .drain = st_drain,
+    .report = st_report,
 };

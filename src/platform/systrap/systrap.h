@@ -36,6 +36,7 @@ struct st_aspace {
     uint32_t shape;                // [A] counts changes after which memory may no longer be writable
     struct hostpoll bell_poll, ctl_poll;
     bool polled;                   // these are registered
+    uint32_t patch_tries;          // [A] a stub may say that a site is hot as often as it likes
     struct list all_link;          // [space list's lock]
     struct list pid_link;          // [pid table's lock]
 };
@@ -66,11 +67,15 @@ struct st_context {
     uint32_t fp_home;              // where fp_off was before fp_reset
     uint32_t fp_off;               // through st_fp_find(); 0: none, the guest will see the initial one
     bool cur_valid;                // cur is what the frame holds
+    bool live;                     // the frame is a trampoline's: its return loads no FP state
     bool fast;                     // the frame is a system call's and may be left without sigreturn
     struct st_marshal m;
     // Shared with other fibers and callbacks.
     enum st_wait waiting;          // [A] what we wait for from the stub
     uint32_t intr;                 // [A] interrupt() since the last return to the caller
+    uint32_t nevents;              // [A] times that the stub has come to us
+    uint32_t drain_from;           // [ctx_lock] nevents when the drain began
+    bool drain;                    // [ctx_lock] st_drain() waits for us
     uint32_t wait_tick;            // [A] tick at which waiting or intr began
     struct fiber *fiber;           // [A] who waits in us; read by others under ctx_lock
     struct user_wait uw;
@@ -142,7 +147,7 @@ long st_write_mem(struct aspace *as, uaddr_t dst, const void *src, size_t n);
 size_t st_read_str(struct aspace *as, char *dst, uaddr_t src, size_t size);
 
 // fp.c
-constexpr uint32_t FP_UNKNOWN = ~0u;
+constexpr uint32_t FP_UNKNOWN = ~0u, FP_LIVE = ~1u; // LIVE: still in the CPU
 uint32_t st_fp_find(struct st_context *c); // offset in the slot, 0: none
 size_t st_fp_size(struct pcontext *ctx);
 int st_fp_get(struct pcontext *ctx, void *buf, size_t n);
@@ -161,3 +166,11 @@ long st_futex(struct pcontext *ctx, const struct pfutex *f);
 int st_cmpxchg32(struct pcontext *ctx, uaddr_t addr, uint32_t expect, uint32_t desired,
                  uint32_t *old);
 uint64_t st_cpu_time(struct pcontext *ctx);
+
+// patch.c
+int st_patch(struct pcontext *ctx, struct ppatch *p);
+int st_poke(struct pcontext *ctx, uint64_t addr, const uint8_t *bytes, size_t n, int prot);
+void st_drain(struct pcontext *ctx);
+void st_patch_count(struct st_context *c); // its thread has ended
+void st_report(void);
+bool st_hot(struct st_aspace *as);         // may another site be patched?
