@@ -153,7 +153,8 @@ void boot_main(void)
     set_machine(c);
     int maps = confine_sentry(c);
     const struct platform_ops *ops = platform_of(c);
-    must(ops->init(&(struct platform_config){.maps_fd = maps, .no_answers = c->fast_off}), "platform");
+    must(ops->init(&(struct platform_config){.maps_fd = maps, .no_answers = c->fast_off,
+                                             .no_patching = c->patching_off}), "platform");
     mm_use_platform(ops);
     mm_set_total_memory(c->mem_total);
     boot_stage(c, "platform");

@@ -6,6 +6,7 @@
 #include "abi/errno.h"
 #include "base/slab.h"
 #include "host/raw.h"
+#include "mem/mm.h"
 #include <stdio.h>
 #include <string.h>
 
@@ -88,6 +89,8 @@ static void on_first_exit(struct thread_group *g, int wait_status, void *arg)
     if (!b->sandbox)
         task_end_all(b->first); // in a shared pid namespace the others live on
     ctl_tell(b->fd, CTL_EXITED, 0, wait_status, nullptr);
+    if (b->sandbox && mm_platform()->report)
+        mm_platform()->report();
     // Pid 1 of the namespace: the kernel kills and reaps every stub before our parent sees our end.
     while (b->sandbox)
         host_call(__NR_exit_group, 0);

@@ -41,6 +41,7 @@ void wire_boot_config(struct wire *w, struct boot_config *c)
     wire_bool(w, &c->debug);
     wire_bool(w, &c->strace);
     wire_bool(w, &c->fast_off);
+    wire_bool(w, &c->patching_off);
     wire_str(w, &c->strace_list);
     wire_bool(w, &c->make_mountpoints);
     wire_bool(w, &c->privileged);

@@ -104,6 +104,7 @@ struct boot_config *config_new(struct globals *g, struct spec *spec, struct err 
     c->debug = g->launch.debug;
     c->strace = g->launch.strace;
     c->fast_off = g->launch.fast_off;
+    c->patching_off = g->launch.patching_off;
     if (g->launch.strace_list && !(c->strace_list = mem_strdup(g->launch.strace_list))) {
         err_set(e, -ENOMEM, "out of memory");
         return nullptr;

@@ -72,6 +72,7 @@ struct boot_config {
     bool debug;              // filter violations are reported before they kill
     bool strace;
     bool fast_off;           // systrap: every call comes to the kernel
+    bool patching_off;       // systrap: every call comes by SIGSYS
     char *strace_list;
     bool make_mountpoints;   // missing mount points are made in the overlay
     bool privileged;         // started by root: the Gofer works with real ids
@@ -94,7 +95,7 @@ struct launch_options {
     const char *platform, *state_root;
     const char *log_file, *debug_log_dir;
     enum log_format log_format;
-    bool debug, strace, fast_off;
+    bool debug, strace, fast_off, patching_off;
     const char *strace_list; // null: all
     bool detached;           // nobody reads what we write; state stays at the end
     int notify;              // detached: the command that waits for CTL_STARTED or CTL_FAILED

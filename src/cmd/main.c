@@ -43,6 +43,7 @@ int help_print(const char *name, struct err *e)
          "  --platform=systrap|ptrace  how guest code runs (default systrap)\n"
          "  --network=none             a loopback interface only (the only mode so far)\n"
          "  --systrap-fast=on|off      may system calls be answered without the kernel (default on)\n"
+         "  --systrap-patching=on|off  may system call sites be patched (default on)\n"
          "  --strace[=call,...]        print the container's system calls on the log\n"
          "  --debug                    print stages of the start, report filter violations\n"
          "  --debug-log DIR            one log file for each process of a sandbox\n"
@@ -108,7 +109,7 @@ static const char *default_state_root(void)
 static int parse_globals(struct globals *g, int argc, char **argv, int *i, bool *done,
                          struct err *e)
 {
-    const char *network = "none", *format = "text", *fast = "on";
+    const char *network = "none", *format = "text", *fast = "on", *patching = "on";
     struct opt_maybe strace = {};
     bool version = false, help = false, systemd = false;
     const char *rootless = nullptr, *criu = nullptr;
@@ -116,6 +117,7 @@ static int parse_globals(struct globals *g, int argc, char **argv, int *i, bool 
         {"platform", OPT_STR, &g->launch.platform},
         {"network", OPT_STR, &network},
         {"systrap-fast", OPT_STR, &fast},
+        {"systrap-patching", OPT_STR, &patching},
         {"debug", OPT_BOOL, &g->launch.debug},
         {"debug-log", OPT_STR, &g->launch.debug_log_dir},
         {"strace", OPT_MAYBE, &strace},
@@ -147,10 +149,13 @@ static int parse_globals(struct globals *g, int argc, char **argv, int *i, bool 
         return err_set(e, -EINVAL, "--network: mode %s is not supported (only none is)", network);
     if (strcmp(fast, "on") != 0 && strcmp(fast, "off") != 0)
         return err_set(e, -EINVAL, "--systrap-fast: %s is neither on nor off", fast);
+    if (strcmp(patching, "on") != 0 && strcmp(patching, "off") != 0)
+        return err_set(e, -EINVAL, "--systrap-patching: %s is neither on nor off", patching);
     if (strcmp(format, "json") != 0 && strcmp(format, "text") != 0)
         return err_set(e, -EINVAL, "--log-format: %s is neither text nor json", format);
     g->launch.log_format = format[0] == 'j' ? LOG_JSON : LOG_TEXT;
     g->launch.fast_off = fast[1] == 'f';
+    g->launch.patching_off = patching[1] == 'f';
     g->launch.strace = strace.given;
     g->launch.strace_list = strace.value;
     if (!g->launch.state_root)

@@ -82,6 +82,7 @@ static void mm_free(struct mm *mm)
     if (mm->exe_ops && mm->exe_file)
         mm->exe_ops->put(mm->exe_file);
     memobj_put(mm->exe);
+    mm_patch_free(mm);
     slab_free(&vma_tree_slab, mm->vmas);
     slab_free(&mm_slab, mm);
 }
@@ -200,6 +201,8 @@ int mm_fork(struct mm *mm, struct pcontext *caller, struct mm **child, struct pc
     mutex_lock(&mm->lock);
     copy_fields(c, mm);
     int err = copy_tree(c, mm);
+    if (!err)
+        err = mm_patch_fork(c, mm);
     if (!err)
         err = mm_ops(mm)->aspace_fork(caller, &c->as, ctx);
     mutex_unlock(&mm->lock);

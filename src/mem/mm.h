@@ -41,6 +41,7 @@ struct mm {
     uint32_t def_flags;         // [lock] VMA_LOCKED... of mlockall(MCL_FUTURE)
     uint64_t reserve_end;       // [lock] end of the stack's hidden reservation; 0: none
     struct mm_limits lim;       // [lock] as last seen, for calls that are not given them
+    struct mm_patches *patches; // [A] set once, with mm->lock: mm_patch.c
     uint64_t retry_addr;        // [lock] fault that was retried, and how often in a row
     unsigned retry_n;
 };
@@ -116,6 +117,11 @@ MUST_CHECK int mm_map_stack(struct mm *mm, struct pcontext *ctx, uint64_t top, u
 MUST_CHECK int mm_find_gap(struct mm *mm, uint64_t len, uint64_t align, uint64_t *addr);
 // The stack has been seen at sp: maps shows it from there. Cheap; call with the registers at hand.
 void mm_note_stack(struct mm *mm, uint64_t sp);
+// --- patched system call sites (mm_patch.c) ---
+// [ctx] A system call from rip (behind the instruction) came the slow way again and again.
+void mm_patch_site(struct mm *mm, struct pcontext *ctx, uint64_t rip);
+// What was copied from guest memory at addr, as it was before patches.
+void mm_patch_hide(struct mm *mm, uint64_t addr, void *buf, size_t n);
 // --- further calls ---
 constexpr int MM_MAX_MAP_COUNT = 65530;
 constexpr uint64_t MM_MIN_ADDR = 65536;

@@ -27,6 +27,7 @@ struct advice {
     uint8_t to;
     uint32_t set, clear;  // VMA flags
     uint32_t not_with;    // EINVAL on these
+    bool contents;        // what the pages hold changes, here or in a child
     bool anon_only;       // EINVAL on files and shared memory
     bool stop_at_hole;    // ENOMEM at once (populate), not at the end
     uint8_t needs;        // PROT_* without which it is EINVAL
@@ -37,22 +38,22 @@ static const struct advice advices[] = {
     [MADV_RANDOM] = {.to = TO_TREE | TO_HOST_FILE, .set = VMA_RAND, .clear = VMA_SEQ},
     [MADV_SEQUENTIAL] = {.to = TO_TREE | TO_HOST_FILE, .set = VMA_SEQ, .clear = VMA_RAND},
     [MADV_WILLNEED] = {.to = TO_HOST_FILE | KNOWN},
-    [MADV_DONTNEED] = {.to = TO_HOST, .not_with = VMA_LOCKED | VMA_SPECIAL},
-    [MADV_FREE] = {.to = TO_HOST, .not_with = VMA_LOCKED | VMA_SPECIAL, .anon_only = true},
+    [MADV_DONTNEED] = {.contents = true, .to = TO_HOST, .not_with = VMA_LOCKED | VMA_SPECIAL},
+    [MADV_FREE] = {.contents = true, .to = TO_HOST, .not_with = VMA_LOCKED | VMA_SPECIAL, .anon_only = true},
     [MADV_REMOVE] = {.to = KNOWN, .not_with = VMA_LOCKED},
-    [MADV_DONTFORK] = {.to = TO_HOST | TO_TREE, .set = VMA_DONTFORK},
+    [MADV_DONTFORK] = {.contents = true, .to = TO_HOST | TO_TREE, .set = VMA_DONTFORK},
     [MADV_DOFORK] = {.to = TO_HOST | TO_TREE, .clear = VMA_DONTFORK},
     [MADV_HUGEPAGE] = {.to = TO_HOST | TO_TREE, .set = VMA_HUGE, .clear = VMA_NOHUGE},
     [MADV_NOHUGEPAGE] = {.to = TO_HOST | TO_TREE, .set = VMA_NOHUGE, .clear = VMA_HUGE},
     [MADV_DONTDUMP] = {.to = TO_TREE, .set = VMA_DONTDUMP},
     [MADV_DODUMP] = {.to = TO_TREE, .clear = VMA_DONTDUMP, .not_with = VMA_SPECIAL},
-    [MADV_WIPEONFORK] = {.to = TO_HOST | TO_TREE, .set = VMA_WIPEONFORK, .anon_only = true},
+    [MADV_WIPEONFORK] = {.contents = true, .to = TO_HOST | TO_TREE, .set = VMA_WIPEONFORK, .anon_only = true},
     [MADV_KEEPONFORK] = {.to = TO_HOST | TO_TREE, .clear = VMA_WIPEONFORK},
     [MADV_COLD] = {.to = TO_HOST, .not_with = VMA_LOCKED | VMA_SPECIAL},
     [MADV_PAGEOUT] = {.to = KNOWN, .not_with = VMA_LOCKED | VMA_SPECIAL},
     [MADV_POPULATE_READ] = {.to = TO_HOST, .stop_at_hole = true, .needs = PROT_READ},
     [MADV_POPULATE_WRITE] = {.to = TO_HOST, .stop_at_hole = true, .needs = PROT_WRITE},
-    [MADV_DONTNEED_LOCKED] = {.to = TO_HOST, .not_with = VMA_SPECIAL},
+    [MADV_DONTNEED_LOCKED] = {.contents = true, .to = TO_HOST, .not_with = VMA_SPECIAL},
 };
 
 static int check_vma(const struct vma *v, const struct advice *a)
@@ -131,6 +132,8 @@ static int advise_locked(struct mm *mm, struct pcontext *ctx, uint64_t start, ui
     bool hole = false, files = false;
     uint64_t limit = advise_limit(mm, start, end, a, &err, &hole, &files);
     struct vma_pool pool = {};
+    if (limit > start && a->contents)
+        mm_patch_clear(mm, ctx, start, limit);
     if (limit > start && (a->to & TO_TREE)) {
         int e = mm_reserve_splits(mm, start, limit, &pool);
         if (e)

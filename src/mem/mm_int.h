@@ -71,4 +71,9 @@ int mm_unmap_locked(struct mm *mm, struct pcontext *ctx, uint64_t start, uint64_
 // As mremap and growth want it: more of the same kind at [start, end).
 int mm_host_map(struct mm *mm, struct pcontext *ctx, const struct vma *v, uint64_t start,
                 uint64_t end);
+// [ctx] Before the pages of [start, end) change their contents, their place or their rights: the
+// original text comes back, trampolines there go.
+void mm_patch_clear(struct mm *mm, struct pcontext *ctx, uint64_t start, uint64_t end);
+MUST_CHECK int mm_patch_fork(struct mm *child, const struct mm *mm);
+void mm_patch_free(struct mm *mm);
 bool mm_rss(const struct mm *mm, uint64_t *resident, uint64_t *shared);

@@ -180,6 +180,8 @@ static long map_locked(struct mm *mm, struct pcontext *ctx, const struct mmap_ar
     err = check_limits(mm, a, addr, len, flags);
     if (err)
         return err;
+    if (a->flags & MAP_FIXED)
+        mm_patch_clear(mm, ctx, addr, addr + len);
     struct vma_pool pool = {};
     err = vma_pool_fill(&pool, 3);
     if (err)
@@ -277,6 +279,7 @@ int mm_unmap_locked(struct mm *mm, struct pcontext *ctx, uint64_t start, uint64_
 {
     if (!vma_intersect(mm->vmas, start, end))
         return 0;
+    mm_patch_clear(mm, ctx, start, end);
     struct vma_pool pool = {};
     int err = mm_reserve_splits(mm, start, end, &pool);
     if (!err)
@@ -308,6 +311,7 @@ static int brk_grow(struct mm *mm, struct pcontext *ctx, uint64_t from, uint64_t
                     const struct mm_limits *lim)
 {
     uint64_t pages = (to - from) >> PAGE_SHIFT;
+    mm_patch_clear(mm, ctx, from, to + PAGE_SIZE);
     struct vma *next = vma_find(mm->vmas, from);
     if (next && to + PAGE_SIZE > vma_gap_start(next))
         return -ENOMEM;
@@ -442,6 +446,7 @@ static int grow_down(struct mm *mm, struct pcontext *ctx, struct vma *v, uint64_
     uint64_t start = PAGE_ALIGN_DOWN(addr);
     if (start < MM_MIN_ADDR || v->end - start > lim->stack)
         return -ENOMEM;
+    mm_patch_clear(mm, ctx, start > STACK_GUARD_GAP ? start - STACK_GUARD_GAP : 0, v->start);
     if (has_reserve(mm, v))
         take_reserve(mm, v, v->prev->start);
     const struct vma *p = v->prev;

@@ -111,6 +111,7 @@ static int protect_locked(struct mm *mm, struct pcontext *ctx, uint64_t start, u
     uint64_t limit = protect_limit(mm, start, end, prot, &err);
     if (limit == start || all_have(mm, start, limit, prot))
         return err;
+    mm_patch_clear(mm, ctx, start, limit);
     struct vma_pool pool = {};
     int e = mm_reserve_splits(mm, start, limit, &pool);
     if (e)

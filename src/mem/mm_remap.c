@@ -189,6 +189,9 @@ static long remap_locked(struct remap *r)
     struct vma *v = vma_find_visible(mm->vmas, r->old);
     if (!v || v->start > r->old)
         return -EFAULT;
+    mm_patch_clear(mm, r->ctx, r->old, r->old + r->old_len);
+    if (r->flags & MREMAP_FIXED)
+        mm_patch_clear(mm, r->ctx, r->new_addr, r->new_addr + r->new_len);
     if (r->flags & (MREMAP_FIXED | MREMAP_DONTUNMAP))
         return remap_fixed(r);
     if (r->old_len >= r->new_len) {

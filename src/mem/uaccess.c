@@ -26,6 +26,8 @@ long copy_in_partial(struct mm *mm, void *dst, uaddr_t src, size_t n)
             break;
         done += MIN((size_t)r, want - done);
     }
+    if (unlikely(__atomic_load_n(&mm->patches, __ATOMIC_RELAXED)))
+        mm_patch_hide(mm, src.v, dst, done);
     return done || !n ? (long)done : -EFAULT;
 }
 

@@ -27,6 +27,7 @@ enum vma_flag : uint32_t {
     // The part of a stack's reservation that the stack has not visibly reached. Mapped on the host
     // like the stack; to the guest a hole that is not given out.
     VMA_RESERVE = 1u << 16,
+    VMA_TRAMP = 1u << 17,      // with VMA_RESERVE: trampolines of patched calls (mm_patch.c)
 };
 constexpr uint64_t STACK_GUARD_GAP = 256 * PAGE_SIZE;
 constexpr size_t VMA_NAME_MAX = 80; // ANON_VMA_NAME_MAX_LEN, NUL included

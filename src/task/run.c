@@ -149,6 +149,8 @@ void task_main(void *arg)
         task_user_leave(t);
         switch (ev.kind) {
         case PEV_SYSCALL:
+            if (unlikely(ev.hot))
+                mm_patch_site(t->mm, t->ctx, t->regs.rip);
             run_syscall(t, &ev);
             break;
         case PEV_FAULT:
