@@ -51,6 +51,15 @@ put('test/corpus/gofer', 'create', start + msg('tcreateopen', name=s(b'new')) + 
     + msg('tsetattrplus', fid=u32(2), valid=u32(1)) + msg('tunlinkat', name=s(b'new')))
 put('test/corpus/gofer', 'dir', start + msg('twalkreaddir', newfid=u32(3), names=names(b'd')) + msg('twalkopen', names=names()) + msg('treaddirplus', fid=u32(2))
     + msg('treaddir', fid=u32(2)) + msg('tclunk', fid=u32(2)))
+def data(v):
+    return u32(len(v)) + v
+
+tree = u32(0xffffffff) + struct.pack('<Q', 7) + s(b'd')
+entry = struct.pack('<BIQ', 0x80, 1, 9) + struct.pack('<QBB', 1, 4, 0) + s(b'e')
+put('test/corpus/ninep', 'tlisttree', msg('tlisttree', names=data(s(b'd') + s(b'e'))))
+put('test/corpus/ninep', 'rlisttree', msg('rlisttree', data=data(tree + data(entry) + u32(0) + tree[4:] + data(b''))))
+put('test/corpus/gofer', 'tree', start + msg('tlisttree', names=data(s(b'd') + s(b'f') + s(b'l')))
+    + msg('tlisttree', count=u32(200), names=data(s(b'd'))) + msg('tlisttree', names=data(s(b'..'))))
 put('test/corpus/gofer', 'make', start + msg('tmakenode', name=s(b'x'), mode=u32(0o40755))
     + msg('trenameat2', oldname=s(b'x'), newdirfid=u32(1), newname=s(b'y')) + msg('tlink', dfid=u32(1), name=s(b'z')))
 put('test/corpus/gofer', 'xattr', start + msg('twalkgetattr') + msg('txattrset', fid=u32(2), name=s(b'user.a'))

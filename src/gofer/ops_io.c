@@ -73,23 +73,19 @@ int op_twrite(struct server *s, const struct np_msg *t, struct np_msg *r)
 }
 
 // --- directories ---
-struct host_dirent {
-    uint64_t d_ino;
-    int64_t d_off;
-    uint16_t d_reclen;
-    uint8_t d_type;
-    char d_name[];
-};
-static bool emit(struct server *s, struct fid *f, const struct host_dirent *e, bool plus,
-                 struct wspan *w)
+bool dir_emit(struct server *s, int dirfd, uint64_t dev, const struct host_dirent *e,
+              enum dir_attrs attrs, struct wspan *w)
 {
+    bool plus = attrs != DIR_PLAIN;
     struct np_dirent d = {.offset = (uint64_t)e->d_off, .type = e->d_type,
                           .name = np_cstr(e->d_name)};
     bool dots = !np_name_ok(d.name);
+    bool look = attrs == DIR_ATTRS ||
+                (attrs == DIR_ATTRS_OF_DIRS && (e->d_type == DT_DIR || e->d_type == DT_UNKNOWN));
     struct stat st;
     if (plus && dots)
         return true;
-    if (plus && host_call(__NR_newfstatat, f->node->fd, e->d_name, &st,
+    if (look && host_call(__NR_newfstatat, dirfd, e->d_name, &st,
                           AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW) == 0) {
         d.has_attr = true;
         d.type = (st.st_mode & S_IFMT) >> 12;
@@ -97,7 +93,7 @@ static bool emit(struct server *s, struct fid *f, const struct host_dirent *e, b
         attr_of(s, &st, &d.attr);
     } else {
         // The number alone: as if on the directory's own device.
-        st = (struct stat){.st_dev = f->node->dev, .st_ino = e->d_ino,
+        st = (struct stat){.st_dev = dev, .st_ino = e->d_ino,
                            .st_mode = (uint32_t)e->d_type << 12};
         qid_of(s, &st, &d.qid);
         d.qid.version = 0;
@@ -136,7 +132,7 @@ static int read_dir(struct server *s, struct fid *f, uint64_t offset, size_t cou
         long i = 0;
         while (i < n && !full) {
             const struct host_dirent *e = (const void *)(s->scratch + i);
-            full = !emit(s, f, e, plus, &w);
+            full = !dir_emit(s, f->node->fd, f->node->dev, e, plus ? DIR_ATTRS : DIR_PLAIN, &w);
             if (!full) {
                 f->dirpos = (uint64_t)e->d_off;
                 i += e->d_reclen;

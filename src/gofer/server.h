@@ -90,6 +90,18 @@ int walk_nodes(struct server *s, uint32_t fid, uint32_t newfid, const struct np_
 uint32_t mode_kept(const struct node *n, uint32_t mode);         // without set-id bits
 int node_chmod(struct node *n, int fd, uint32_t mode);           // fd: open on n, or -1
 
+// ops_io.c: appends one entry of getdents64; false: no room
+struct host_dirent {
+    uint64_t d_ino;
+    int64_t d_off;
+    uint16_t d_reclen;
+    uint8_t d_type;
+    char d_name[];
+};
+enum dir_attrs : int { DIR_PLAIN, DIR_ATTRS, DIR_ATTRS_OF_DIRS };
+bool dir_emit(struct server *s, int dirfd, uint64_t dev, const struct host_dirent *e,
+              enum dir_attrs attrs, struct wspan *w);
+
 static inline bool node_readonly(const struct node *n)
 {
     return !n->root || n->root->readonly;
@@ -104,7 +116,7 @@ void attr_of(struct server *s, const struct stat *st, struct np_attr *a);
     X(txattrwalk) X(txattrcreate) X(treaddir) X(tfsync) X(tlock) X(tgetlock) X(tlink) X(tmkdir)   \
     X(trenameat) X(tunlinkat) X(tread) X(twrite) X(twalkgetattr) X(twalkopen) X(tcreateopen)      \
     X(tmakenode) X(tallocate) X(treaddirplus) X(txattrget) X(txattrset) X(trenameat2)             \
-    X(tsetattrplus) X(twalkreaddir)
+    X(tsetattrplus) X(twalkreaddir) X(tlisttree)
 #define X(name) int op_##name(struct server *s, const struct np_msg *t, struct np_msg *r);
 GOFER_OPS(X)
 #undef X

@@ -304,3 +304,51 @@ bool np_dirent_plus_put(struct wspan *w, const struct np_dirent *d)
 {
     return dirent_put(w, d, true);
 }
+
+bool np_name_next(struct span *s, struct span *name)
+{
+    if (!s->n)
+        return false;
+    get_name(s, name);
+    return span_ok(s);
+}
+bool np_name_add(struct wspan *w, struct span name)
+{
+    size_t mark = w->used;
+    put_name(w, &name);
+    if (!w->bad)
+        return true;
+    w->used = mark;
+    w->bad = false;
+    return false;
+}
+bool np_tree_get(struct span *s, struct np_tree_dir *d)
+{
+    if (!s->n)
+        return false;
+    d->parent = span_u32le(s);
+    d->ino = span_u64le(s);
+    get_name(s, &d->name);
+    d->entries = span_sub(s, span_u32le(s));
+    if (span_ok(s) && !np_name_ok(d->name))
+        s->bad = true;
+    return span_ok(s);
+}
+size_t np_tree_begin(struct wspan *w, uint32_t parent, uint64_t ino, struct span name)
+{
+    size_t mark = w->used;
+    wspan_u32le(w, parent);
+    wspan_u64le(w, ino);
+    put_name(w, &name);
+    wspan_u32le(w, 0);
+    if (!w->bad)
+        return w->used;
+    w->used = mark;
+    w->bad = false;
+    return 0;
+}
+void np_tree_end(struct wspan *w, size_t begin)
+{
+    struct wspan len = wspan_of(w->p + begin - 4, 4);
+    wspan_u32le(&len, (uint32_t)(w->used - begin));
+}

@@ -127,3 +127,18 @@ bool np_dirent_get(struct span *s, struct np_dirent *d);
 bool np_dirent_put(struct wspan *w, const struct np_dirent *d); // false, nothing put: full
 bool np_dirent_plus_get(struct span *s, struct np_dirent *d);
 bool np_dirent_plus_put(struct wspan *w, const struct np_dirent *d);
+
+// Names one after the other, in Tlisttree.
+bool np_name_next(struct span *s, struct span *name);
+bool np_name_add(struct wspan *w, struct span name); // false, nothing put: full
+// One directory of Rlisttree; parent: the number of an earlier record, NP_NOFID: the fid's own.
+struct np_tree_dir {
+    uint32_t parent;
+    uint64_t ino;         // qid.path
+    struct span name;     // np_name_ok
+    struct span entries;  // for np_dirent_plus_get
+};
+bool np_tree_get(struct span *s, struct np_tree_dir *d);
+// The head of a record, its entries to be put behind it. Where they begin; 0: full, nothing put.
+size_t np_tree_begin(struct wspan *w, uint32_t parent, uint64_t ino, struct span name);
+void np_tree_end(struct wspan *w, size_t begin);

@@ -33,5 +33,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     if (m.type == NP_rwalkgetattr)
         for (s = m.rwalkgetattr.nodes.raw; np_node_get(&s, &q, &a);)
             ;
+    struct np_tree_dir t;
+    struct span name;
+    if (m.type == NP_rlisttree)
+        for (s = m.rlisttree.data; np_tree_get(&s, &t);)
+            while (np_dirent_plus_get(&t.entries, &d))
+                (void)np_name_ok(d.name);
+    if (m.type == NP_tlisttree)
+        for (s = m.tlisttree.names; np_name_next(&s, &name);)
+            (void)np_name_ok(name);
     return 0;
 }

@@ -454,7 +454,8 @@ int gofer_client_new(int sockfd, struct gofer_client **out)
     waitq_init(&c->send_wait);
     list_init(&c->idle_fids);
     list_init(&c->idle_fds);
-    list_init(&c->prefetch_lru);
+    list_init(&c->listings);
+    c->attrs_wanted = C9_ATTRS_WANTED;
     c->rx = mem_alloc(NP_MSIZE_DEFAULT);
     int err = c->rx ? hostpoll_add(&c->poll, sockfd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | (uint32_t)EPOLLET,
                                    on_poll)

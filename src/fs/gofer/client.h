@@ -13,6 +13,7 @@
 constexpr size_t C9_TAGS = 256;
 constexpr size_t C9_INLINE = 640;
 constexpr size_t C9_MAX_FDS = 16384;
+constexpr uint8_t C9_ATTRS_WANTED = 4; // requests for trees after the last look-up of a file
 
 // Where a reply goes: `inl`, or the caller's buffer, or (when larger than both) an allocated one.
 struct c9_reply {
@@ -57,8 +58,11 @@ struct gofer_client {
     size_t nfids;                        // [inode_lock] held by inodes
     struct list idle_fds;                // [inode_lock] struct gofer_fds.lru
     size_t nfds, max_fds;                // [inode_lock] donated descriptors held, and wanted at most
-    struct list prefetch_lru;            // [inode_lock] struct prefetch.lru
-    size_t nprefetch;                    // [inode_lock] entries
+    struct list listings;                // [inode_lock] struct gfs_listing.lru
+    size_t listing_bytes;                // [A]
+    uint64_t dir_changes;                // [inode_lock] counts what we did to directories
+    uint8_t attrs_wanted;                // [inode_lock] look-ups of files lately, see tree_start
+    bool no_tree;                        // [A] the server does not know Tlisttree
     size_t nnames;                       // [A] hashes of names held
 };
 
@@ -118,6 +122,9 @@ int c9_readnames(struct gofer_client *c, uint32_t fid, uint64_t off, struct c9_r
 int c9_opendir(struct gofer_client *c, uint32_t fid, uint32_t newfid, const struct np_names *names,
                size_t *found, struct c9_node *last, struct c9_reply *r, struct span *entries,
                bool *eof);
+// c->ext only. Directories of fid, see np_tree_get; r->buf is set by the caller.
+int c9_listtree(struct gofer_client *c, uint32_t fid, bool attrs, uint32_t count, struct span names,
+                struct c9_reply *r, struct span *dirs);
 long c9_read(struct gofer_client *c, uint32_t fid, void *buf, size_t n, uint64_t off);
 long c9_write(struct gofer_client *c, uint32_t fid, const void *buf, size_t n, uint64_t off);
 int c9_fsync(struct gofer_client *c, uint32_t fid, bool datasync);

@@ -11,7 +11,6 @@
 #include "vfs/file.h"
 
 constexpr size_t GFS_MAX_IDLE_FIDS = 8192;
-constexpr size_t GFS_MAX_PREFETCH = 16384;
 // A stat(2) by path revalidates the name and then wants the attributes that this just brought.
 constexpr uint64_t GFS_DIR_FRESH_NS = 1000 * 1000;
 constexpr ktime_t GFS_ATTR_FRESH_NS = 200 * 1000;
@@ -44,13 +43,15 @@ struct gofer_inode {
     struct list fid_lru;         // [n] idle_fids; or super.orphans
     uint32_t fid, fid_users;     // [n]
     struct gofer_fds *fds;       // [n] owned
-    struct prefetch *prefetch;   // [n] owned, directories
+    struct gfs_listing *listing; // [n] ref, directories: see listing.c
     struct gfs_names *names;     // [lock] owned, directories: see names.c
     ktime_t attr_at;             // [A] when the server last told the attributes (shared)
     char *target;                // [A] owned, symlinks
     bool hashed;                 // [n]
     bool stale;                  // [A] attributes have changed on the server by what we did
     uint8_t misses;              // [lock] absent names looked up, directories
+    uint8_t asked;               // [lock] names that were there looked up one by one
+    uint8_t walked;              // [n] subdirectories opened, up to 255
     bool no_xattr;               // [A] known to have none (exclusive)
 };
 static inline struct gofer_inode *gi_of(struct inode *i)
@@ -126,5 +127,51 @@ void gfs_names_add(struct gofer_inode *dir, const char *name, size_t n);
 void gfs_names_miss(struct gofer_inode *dir); // an absent name cost a round trip
 void gfs_names_free(struct gofer_inode *dir);
 
-// --- prefetch (dir.c): attributes that a readdirplus brought, used once by lookup ---
-void gfs_prefetch_free(struct gofer_client *c, struct gofer_inode *dir);
+// --- listing.c: entries that the server told ---
+struct gfs_chunk;
+struct gfs_listing {
+    struct ref ref;            // who owns it (inode or parent listing), open directories
+    struct gofer_inode *dir;   // [n] weak: the inode that has it
+    struct list lru;           // [n] client->listings, with `dir`
+    struct list children;      // [n] owned: of subdirectories that nobody has looked up yet
+    struct list sibling;       // [n] in children
+    struct gfs_chunk *first, *last; // [n] owned
+    size_t bytes;              // its maker's
+    bool partial;              // its maker's: not all that came is in here
+    bool owned;                // [n] has an owner, may be given children
+    bool complete;             // [n] all entries, and none of them changed by us since
+    ktime_t stamp;             // [n]
+    uint8_t namelen;           // [C] as a child
+    char name[];
+};
+enum gfs_told : int { GFS_UNTOLD, GFS_TOLD, GFS_ABSENT };
+struct gfs_listing *gfs_listing_new(struct span name);
+void gfs_listing_unref(struct gofer_client *c, struct gfs_listing *l);  // an open directory's
+void gfs_listing_disown(struct gofer_client *c, struct gfs_listing *l); // the owner's, children too
+void gfs_listing_drop(struct gofer_inode *gi);                          // at release
+// Makes l (its owner's reference) that of gi; without `replace` only if gi has none.
+void gfs_listing_set(struct gofer_inode *gi, struct gfs_listing *l, bool replace);
+// Appends a copy; null: not kept (too large, malformed).
+struct gfs_chunk *gfs_listing_add(struct gofer_client *c, struct gfs_listing *l, struct span entries);
+// All is in there, unless something has changed since gfs_changes() said `changes`.
+uint64_t gfs_changes(struct gofer_client *c);
+void gfs_listing_finish(struct gofer_client *c, struct gfs_listing *l, uint64_t changes);
+void gfs_listing_changed(struct gofer_inode *dir); // by us, just now
+struct gfs_listing *gfs_listing_get(struct gofer_inode *dir); // with a reference, if it is complete
+struct gfs_listing *gfs_listing_get_any(struct gofer_inode *dir); // the same, whole or not
+bool gfs_listing_whole(struct gofer_client *c, struct gfs_listing *l);
+struct gfs_chunk *gfs_listing_first(struct gfs_listing *l);
+struct gfs_chunk *gfs_chunk_next(struct gofer_client *c, struct gfs_chunk *k);
+struct span gfs_chunk_entries(const struct gfs_chunk *k);
+void gfs_listing_cached_locked(struct gofer_inode *dir, struct span name); // from now on
+// Attributes of a name, told once; *below: the listing of that directory, now the caller's.
+enum gfs_told gfs_listing_take(struct gofer_inode *dir, struct span name, struct c9_node *out,
+                               struct gfs_listing **below);
+void gfs_listing_forget(struct gofer_inode *dir, struct span name); // about to change
+void gfs_listing_hang(struct gofer_client *c, struct gfs_listing *l, struct gfs_listing *child);
+// The name and the subdirectories that come after it, up to max, for Tlisttree.
+void gfs_listing_names(struct gofer_inode *dir, struct span name, unsigned max, struct wspan *w);
+// readdir.c: one more name was asked for; soon all are, at once. Dir locked.
+void gfs_dir_look(struct gofer_inode *dir, unsigned misses);
+bool gfs_inode_cached_locked(struct gofer_super *gs, uint64_t ino);
+struct gofer_inode *gfs_inode_find(struct gofer_super *gs, uint64_t ino); // ref, or null

@@ -183,6 +183,19 @@ static struct gofer_inode *find_locked(struct gofer_super *gs, uint64_t ino)
     }
     return nullptr;
 }
+bool gfs_inode_cached_locked(struct gofer_super *gs, uint64_t ino)
+{
+    return find_locked(gs, ino);
+}
+struct gofer_inode *gfs_inode_find(struct gofer_super *gs, uint64_t ino)
+{
+    spin_lock(&gs->c->inode_lock);
+    struct gofer_inode *gi = find_locked(gs, ino);
+    if (gi && !ref_get_unless_zero(&gi->vfs.ref))
+        gi = nullptr;
+    spin_unlock(&gs->c->inode_lock);
+    return gi;
+}
 static void unhash_locked(struct gofer_super *gs, struct gofer_inode *gi)
 {
     if (gi->hashed)
@@ -248,6 +261,8 @@ int gfs_inode(struct super *sb, const struct c9_node *n, struct gofer_inode *par
             unhash_locked(gs, gi);
         gi = neu;
         gi->hashed = htab_insert(&gs->inodes, &gi->hnode, hash_u64(gi->vfs.ino)) == 0;
+        if (parent)
+            gfs_listing_cached_locked(parent, name);
         break;
     }
     if (gi != neu && (!gs->exclusive || gi->stale))
@@ -607,7 +622,7 @@ void gfs_release(struct inode *i)
     struct gofer_super *gs = gs_of(i->sb);
     struct gofer_client *c = gs->c;
     gfs_fds_free(gi);
-    gfs_prefetch_free(c, gi);
+    gfs_listing_drop(gi);
     gfs_names_free(gi);
     spin_lock(&c->inode_lock);
     unhash_locked(gs, gi);

@@ -416,6 +416,18 @@ int c9_opendir(struct gofer_client *c, uint32_t fid, uint32_t newfid, const stru
     return 0;
 }
 
+int c9_listtree(struct gofer_client *c, uint32_t fid, bool attrs, uint32_t count, struct span names,
+                struct c9_reply *r, struct span *dirs)
+{
+    struct np_msg t = {.type = NP_tlisttree};
+    t.tlisttree = (struct np_tlisttree){fid, MIN(count, (uint32_t)MIN(c->msize, r->cap) - 16), attrs,
+                                        names};
+    int err = c9_call(c, &t, r);
+    if (!err)
+        *dirs = r->m.rlisttree.data;
+    return err;
+}
+
 long c9_read(struct gofer_client *c, uint32_t fid, void *buf, size_t n, uint64_t off)
 {
     struct np_msg t = {.type = NP_tread};
