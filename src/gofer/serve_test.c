@@ -308,6 +308,52 @@ TEST(serve_limits)
     rig_free(&g);
 }
 
+static int listtree(struct rig *g, uint32_t count, const char *a, const char *b)
+{
+    uint8_t names[600];
+    struct wspan w = wspan_of(names, sizeof(names));
+    struct np_msg t = {.type = NP_tlisttree};
+    assert_true(np_name_add(&w, np_cstr(a)) && np_name_add(&w, np_cstr(b)));
+    t.tlisttree = (struct np_tlisttree){0, count, 0, span_of(names, w.used)};
+    return call(g, &t);
+}
+TEST(serve_lists_trees)
+{
+    struct rig g;
+    struct np_tree_dir d;
+    struct np_dirent e;
+    rig_init(&g, NP_VERSION_EXT);
+    assert_int_equal(sh(&g, "mkdir -p d/k/m t/u; touch t/u/v"), 0);
+    assert_int_equal(attach(&g, 0, "0"), 0);
+    assert_int_equal(listtree(&g, 60000, "d", "t"), 0);
+    struct span s = g.r.rlisttree.data;
+    static const struct { const char *name; uint32_t parent; int n; } want[] = {
+        {"d", NP_NOFID, 2}, {"k", 0, 1}, {"m", 1, 0}, {"t", NP_NOFID, 1}, {"u", 3, 1}};
+    for (size_t i = 0; i < 5; i++) {
+        assert_true(np_tree_get(&s, &d));
+        assert_true(str_is(d.name, want[i].name));
+        assert_int_equal(d.parent, want[i].parent);
+        int n = 0;
+        while (np_dirent_plus_get(&d.entries, &e))
+            n += np_name_ok(e.name) && e.has_attr == (e.type == 4); // DT_DIR
+        assert_int_equal(n, want[i].n);
+    }
+    assert_false(np_tree_get(&s, &d));
+    assert_true(span_ok(&s));
+    // Only whole directories, and nothing but directories, below this one.
+    assert_int_equal(listtree(&g, 300, "d", "t"), 0);
+    s = g.r.rlisttree.data;
+    while (np_tree_get(&s, &d))
+        assert_true(span_ok(&d.entries) && d.entries.n < 300);
+    assert_int_equal(listtree(&g, 60000, "ld", "p"), 0);
+    assert_int_equal(g.r.rlisttree.data.n, 0);
+    assert_int_equal(listtree(&g, 60000, "..", "f"), 0);
+    assert_int_equal(g.r.rlisttree.data.n, 0);
+    assert_int_equal(listtree(&g, 3, "d", "t"), 0);
+    assert_int_equal(g.r.rlisttree.data.n, 0);
+    rig_free(&g);
+}
+
 TEST(serve_replies_are_errors_as_requests)
 {
     struct rig g;

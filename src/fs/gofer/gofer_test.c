@@ -295,6 +295,67 @@ static void many(struct setup *s)
         expect(s, "/many/absent-2", "here");
     }
 }
+static int list_paths(struct setup *s, const char *fmt, int n)
+{
+    int total = 0;
+    for (int i = 0; i < n; i++) {
+        char p[64];
+        snprintf(p, sizeof(p), fmt, i + 100);
+        total += count_dir(s, p);
+    }
+    return total;
+}
+// A tree of 40 directories, each with a subdirectory and three files, walked; then changed.
+static void tree(struct setup *s)
+{
+    uint64_t before = s->c->ncalls;
+    bool cached = s->exclusive && !s->plain;
+    EQ(count_dir(s, "/tree"), 42);
+    for (int i = 0; i < 40; i++) {
+        char p[64];
+        snprintf(p, sizeof(p), "/tree/d-%d", i + 100);
+        EQ(count_dir(s, p), 6);
+        EQ(stat_at(s, p).nlink, 3);
+        snprintf(p, sizeof(p), "/tree/d-%d/f2", i + 100);
+        EQ(stat_at(s, p).size, 3);
+        snprintf(p, sizeof(p), "/tree/d-%d/sub", i + 100);
+        EQ(count_dir(s, p), 3);
+    }
+    if (cached)
+        CHECK(s->c->ncalls - before < 40); // not three per directory
+    before = s->c->ncalls;
+    EQ(list_paths(s, "/tree/d-%d", 40), 240);
+    if (cached)
+        EQ(s->c->ncalls, before);
+    // What we change is seen, wherever its listing was waiting.
+    put(s, "/tree/d-103/new", "n", 0);
+    OK(vfs_unlink(&s->ctx, AT_FDCWD, "/tree/d-104/f1"));
+    OK(vfs_rename(&s->ctx, AT_FDCWD, "/tree/d-105/f1", AT_FDCWD, "/tree/d-106/g", 0));
+    OK(vfs_mkdir(&s->ctx, AT_FDCWD, "/tree/d-107/sub/below", 0700));
+    EQ(count_dir(s, "/tree/d-103"), 7);
+    EQ(count_dir(s, "/tree/d-104"), 5);
+    EQ(count_dir(s, "/tree/d-105"), 5);
+    EQ(count_dir(s, "/tree/d-106"), 7);
+    EQ(count_dir(s, "/tree/d-107/sub"), 4);
+    EQ(exists(s, "/tree/d-105/f1"), -ENOENT);
+    put(s, "/tree/d-108/f1", "longer", 0);
+    OK(vfs_rename(&s->ctx, AT_FDCWD, "/tree/d-109", AT_FDCWD, "/tree/e-109", 0));
+    dcache_shrink(s->sb, 0);
+    EQ(stat_at(s, "/tree/d-108/f1").size, 6);
+    EQ(count_dir(s, "/tree/e-109/sub"), 3);
+    EQ(exists(s, "/tree/d-109"), -ENOENT);
+    EQ(count_dir(s, "/tree"), 42);
+    // Rewinding shows what is there now; seeking back finds the same entries.
+    struct file *f = open_at(s, "/tree/d-110", O_RDONLY | O_DIRECTORY);
+    struct counter c = {.dc = {.emit = count_one}};
+    OK(f->ops->readdir(f, &c.dc));
+    EQ(c.n, 6);
+    put(s, "/tree/d-110/late", "l", 0);
+    c = (struct counter){.dc = {.emit = count_one}};
+    OK(f->ops->readdir(f, &c.dc));
+    EQ(c.n, 7);
+    file_put(f);
+}
 static void xattrs(struct setup *s)
 {
     struct path p;
@@ -391,11 +452,14 @@ static void whole(void *arg)
 {
     struct setup *s = arg;
     host(s, "mkdir many && cd many && for i in $(seq 1000); do : > file-$i; done; ln -s x y");
+    host(s, "mkdir tree && cd tree && for i in $(seq 100 139); do mkdir -p d-$i/sub; echo -n f1 > d-$i/f1; "
+            "echo -n f02 > d-$i/f2; : > d-$i/f3; : > d-$i/sub/x; done");
     start_mount(s);
     files(s);
     names(s);
     deep(s);
     many(s);
+    tree(s);
     xattrs(s);
     mappings(s);
     if (!s->exclusive)
