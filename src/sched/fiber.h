@@ -94,6 +94,9 @@ struct user_wait {
     // The platform's, null if it has none: a word that the other side keeps at 1 + the CPU it runs
     // on (0: unknown). A worker that finds itself on that CPU does not poll but makes room.
     const uint32_t *cpu;
+    // The platform's, null if it has none: not 0 while the context sleeps in a host call of its own
+    // accord, a futex. A hint, from hostile memory.
+    const uint32_t *sleeping;
     bool (*ready)(struct user_wait *);          // cheap: one load of a shared word
     void (*set_asleep)(struct user_wait *, bool asleep);
 };

@@ -108,6 +108,7 @@ bool fiber_claim(struct fiber *f);       // PARKED -> RUN: the right to run it
 void fiber_stacks_free(void);
 // user.c
 struct fiber *user_take(struct worker *w);  // a claimed fiber whose context is ready, or null
+uint32_t user_sleeping(struct worker *w);   // of those that count, how many sleep by themselves
 bool user_shares_cpu(struct worker *w);     // one of its contexts runs on our CPU
 struct fiber *user_doze(struct worker *w);  // marks all as asleep, looks once more
 // timer.c

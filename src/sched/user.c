@@ -69,6 +69,25 @@ struct fiber *user_take(struct worker *w)
     return f;
 }
 
+// A few are looked at: with more threads than that there is no CPU to poll on anyway.
+uint32_t user_sleeping(struct worker *w)
+{
+    uint32_t n = 0;
+    struct list *lists[2] = {&w->polled, &w->dozing};
+    spin_lock(&w->user_lock);
+    for (int i = 0; i < 2; i++) {
+        uint32_t left = 32;
+        list_for_each(it, lists[i]) {
+            struct user_wait *uw = list_entry(it, struct user_wait, link);
+            n += uw->counted && uw->sleeping && READ_SHARED(*uw->sleeping);
+            if (!--left)
+                break;
+        }
+    }
+    spin_unlock(&w->user_lock);
+    return n;
+}
+
 bool user_shares_cpu(struct worker *w)
 {
     uint32_t here = (uint32_t)sched_worker_cpu() + 1;

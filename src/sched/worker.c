@@ -162,6 +162,8 @@ static bool poll_allowed(struct worker *w)
     for (int i = 0; i < nworkers; i++)
         busy += READ_SHARED(workers[i].nuser) +
                 (&workers[i] != w && READ_SHARED(workers[i].polling));
+    for (int i = 0; i < nworkers && busy > (uint32_t)ncpus; i++)
+        busy -= MIN(user_sleeping(&workers[i]), busy - 1);
     return busy <= (uint32_t)ncpus && !user_shares_cpu(w);
 }
 

@@ -22,7 +22,9 @@ static long host_futex(struct task *t, const struct pfutex *p)
 {
     for (;;) {
         task_user_enter(t);
+        WRITE_SHARED(t->user_futex, true);
         long r = READ_SHARED(t->sig_work) ? -EINTR : t->ctx->ops->futex(t->ctx, p);
+        WRITE_SHARED(t->user_futex, false);
         task_user_leave(t);
         if (r == -ESRCH) { // the stub is gone: run() will say so
             task_exit_group(t, SIGKILL);

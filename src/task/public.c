@@ -148,6 +148,8 @@ bool task_user_sleeping(struct task *t)
 {
     if (!READ_SHARED(t->in_user))
         return false;
+    if (READ_SHARED(t->user_futex))
+        return true;
     spin_lock(&t->group->sig_lock);
     bool sleeping = !t->dead && t->ctx && t->ctx->sleeping && READ_SHARED(*t->ctx->sleeping);
     spin_unlock(&t->group->sig_lock);

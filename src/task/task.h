@@ -181,6 +181,7 @@ struct task {
     char comm[16];                     // [task_lock]
     bool started;                      // [sig_lock] the fiber runs: it can be woken
     bool in_user;                      // [A] in the platform's run() or futex(): task_user_enter()
+    bool user_futex;                   // [A] in the platform's futex()
     bool sig_work;                     // [A] set under sig_lock: signal_deliver has something to do
     bool sample_cpu;                   // [A] somebody waits for a fresh cpu_ns
     uint64_t fault_trapno, fault_err, fault_addr; // [T] of the last fault, for signal frames

@@ -178,14 +178,10 @@ static int64_t do_item(struct slot *s, struct stub_work *w, int *fd)
     case WORK_RECVFD:
         return recv_fds(s->ctl_fd, fd, 1);
     case WORK_CMPXCHG: return stub_cmpxchg(w->a[0], w->a[1], w->a[2]);
-    case WORK_FUTEX: {
-        s->sleeping = 1;
-        long r = stub_futex(w->a[0], w->a[1], w->a[2],
-                            w->flags & WORK_TIMEOUT ? (uintptr_t)s->ts : w->a[3], w->a[4], w->a[5],
-                            &s->intr);
-        s->sleeping = 0;
-        return r;
-    }
+    case WORK_FUTEX:
+        return stub_futex(w->a[0], w->a[1], w->a[2],
+                          w->flags & WORK_TIMEOUT ? (uintptr_t)s->ts : w->a[3], w->a[4], w->a[5],
+                          &s->intr);
     case WORK_CLONE: return do_clone(w->a[0]);
     case WORK_FORK: return do_fork(s, w->a[0], w->a[1]);
     case WORK_XSAVE: return frame_complete(s, w->a[0], w->a[1]);

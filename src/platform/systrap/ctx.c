@@ -91,6 +91,7 @@ int st_context_alloc(struct st_aspace *as, struct st_context **out)
     c->uw.ready = ready;
     c->uw.set_asleep = set_asleep;
     c->uw.cpu = &c->slot->cpu;
+    c->uw.sleeping = &c->slot->sleeping;
     struct slot *s = c->slot;
     memset(s, 0, sizeof(*s));
     WRITE_SHARED(s->ctl_fd, STUB_CTL_FD(as->parity));
