@@ -6,6 +6,7 @@
 #include "abi/errno.h"
 #include "base/slab.h"
 #include "fs/gofer/gofer_fs.h"
+#include "fs/mqueue.h"
 #include "fs/overlay/overlay.h"
 #include <fcntl.h>
 #include <stdio.h>
@@ -138,7 +139,8 @@ static int mount_type(const struct boot_config *c, const struct boot_fs *b,
     struct super *sb;
     if (!t)
         return -ENODEV;
-    int err = t->mount(t, m->source, m->data, b->cred, &sb);
+    int err = strcmp(type, "mqueue") == 0 ? mqueue_super(b->ipc, &sb)
+                                          : t->mount(t, m->source, m->data, b->cred, &sb);
     if (err)
         return err;
     if (m->source[0] && !sb->source)
@@ -236,8 +238,7 @@ static int set_sysctl(struct boot_fs *b, const struct spec_kv *kv)
 int boot_fs_build(const struct boot_config *c, int ninep, struct boot_fs *b)
 {
     struct gofer_client *gofer;
-    *b = (struct boot_fs){.cred = cred_new()};
-    if (!b->cred)
+    if (!(b->cred = cred_new()))
         return err_set(&b->err, -ENOMEM, "out of memory");
     int err = gofer_client_new(ninep, &gofer);
     if (err)

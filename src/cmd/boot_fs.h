@@ -7,6 +7,7 @@
 
 struct boot_fs {
     struct fs_context *fs; // ref
+    struct ipcns *ipc;     // borrowed: whose message queues are mounted
     struct cred *cred;     // ref: root with all capabilities, for the building only
     struct err err;        // why something did not work
 };

@@ -48,6 +48,7 @@ void boot_container_put(struct boot_container *b)
     if (b->terminal)
         file_put(b->terminal);
     task_container_put(b->tasks);
+    ipcns_put(b->ipc);
     host_call(__NR_close, b->fd);
     mem_free(b->seccomp.insns);
     mem_free(b->id);
@@ -106,14 +107,14 @@ void boot_container_abandon(struct boot_container *b)
 // --- the beginning --------------------------------------------------------------------------------
 // The namespaces that its configuration names by the containers that have them.
 struct shared {
-    struct boot_container *pid, *uts; // refs, or null
+    struct boot_container *pid, *uts, *ipc; // refs, or null
 };
 static int shared_find(struct shared *s, const struct boot_config *c, char *text, size_t n)
 {
     const struct {
         const char *id;
         struct boot_container **to;
-    } want[] = {{c->pid_of, &s->pid}, {c->uts_of, &s->uts}};
+    } want[] = {{c->pid_of, &s->pid}, {c->uts_of, &s->uts}, {c->ipc_of, &s->ipc}};
     for (size_t i = 0; i < ARRAY_LEN(want); i++) {
         if (!want[i].id)
             continue;
@@ -130,6 +131,7 @@ static void shared_put(struct shared *s)
 {
     boot_container_put(s->pid);
     boot_container_put(s->uts);
+    boot_container_put(s->ipc);
 }
 
 static int build_fs(struct boot_container *b, struct boot_config *c, int ninep)
@@ -145,31 +147,41 @@ static int build_fs(struct boot_container *b, struct boot_config *c, int ninep)
     return err ? err : boot_fs_finish(c, &b->fs);
 }
 
-int boot_container_build(struct boot_container *b, struct boot_config *c, int ninep, int fds[3],
-                         char *text, size_t n)
+static int build(struct boot_container *b, struct boot_config *c, int ninep,
+                 const struct shared *with, int fds[3], char *text, size_t n)
 {
-    struct shared shared = {};
     uint64_t limit = c->spec->pids_limit;
     b->tasks = task_container_new(limit && limit < 1 << 22 ? (int)limit : 4096);
-    if (!b->tasks) {
+    b->ipc = with->ipc ? ipcns_get(with->ipc->ipc) : ipcns_new();
+    if (!b->tasks || !b->ipc) {
         snprintf(text, n, "out of memory");
         host_call(__NR_close, ninep);
         return 1;
     }
     b->strace = c->strace;
+    b->fs.ipc = b->ipc;
     if (build_fs(b, c, ninep)) {
         snprintf(text, n, "%s", b->fs.err.text);
         return 1;
     }
-    int status = shared_find(&shared, c, text, n);
     struct init_args a = {
-        .exit_hook = on_first_exit, .exit_hook_arg = b,
-        .share_pid = shared.pid ? shared.pid->first : nullptr,
-        .share_uts = shared.uts ? shared.uts->first : nullptr,
+        .exit_hook = on_first_exit, .exit_hook_arg = b, .ipc = b->ipc,
+        .share_pid = with->pid ? with->pid->first : nullptr,
+        .share_uts = with->uts ? with->uts->first : nullptr,
     };
-    if (!status)
-        status = boot_start_program(b, c, &a, fds, text, n);
-    shared_put(&shared);
+    return boot_start_program(b, c, &a, fds, text, n);
+}
+
+int boot_container_build(struct boot_container *b, struct boot_config *c, int ninep, int fds[3],
+                         char *text, size_t n)
+{
+    struct shared with = {};
+    int status = shared_find(&with, c, text, n);
+    if (status)
+        host_call(__NR_close, ninep);
+    else
+        status = build(b, c, ninep, &with, fds, text, n);
+    shared_put(&with);
     if (status)
         return status;
     b->held = c->hold;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// POSIX message queues. There is one superblock per sandbox: mq_open(2) works on it whether it is
-// mounted or not, and every mount of type mqueue shows it.
+// POSIX message queues. There is one superblock per IPC namespace: mq_open(2) works on it whether it is
+// mounted or not, and every mount of type mqueue that is made there shows it.
 //
 // A queue is an inode. Its messages are a list ordered by priority, oldest first within one; the
 // inode's own spinlock guards them. Names live in the directory's list under the directory's lock.
@@ -52,8 +52,6 @@ static const struct inode_ops mq_iops, root_iops;
 static const struct file_ops mq_fops, root_fops;
 
 static struct mutex setup_lock;
-static struct super *the_sb;     // [setup_lock] ref
-static struct mount *the_mount;  // [setup_lock] ref: paths of queues opened by mq_open
 static uint32_t nqueues;         // [A]
 static uint64_t user_bytes[256]; // [A] ids that share a bucket share a limit
 struct root_inode {
@@ -230,7 +228,7 @@ static int mq_statfs(struct super *sb, void *out)
 }
 static const struct super_ops mq_sops = {.statfs = mq_statfs};
 
-static int build_super(void)
+static int build_super(struct ipcns *ns)
 {
     struct super *sb = super_new(&mqueue_type, &mq_sops);
     struct root_inode *r = sb ? slab_alloc(&root_slab) : nullptr;
@@ -250,29 +248,37 @@ static int build_super(void)
     sb->nocache_negative = true;
     sb->root = dentry_new_root(sb, &r->base.inode);
     if (sb->root)
-        the_mount = mount_new(sb, sb->root, 0);
-    if (!the_mount) {
+        ns->mqueue_mount = mount_new(sb, sb->root, 0); // for the paths of queues opened by mq_open
+    if (!ns->mqueue_mount) {
         super_put(sb);
         return -ENOMEM;
     }
-    the_sb = sb;
+    ns->mqueue = sb;
     return 0;
 }
 
-static int get_super(struct super **out)
+int mqueue_super(struct ipcns *ns, struct super **out)
 {
     mutex_lock(&setup_lock);
-    int err = the_sb ? 0 : build_super();
+    int err = ns->mqueue ? 0 : build_super(ns);
     if (!err)
-        *out = super_get(the_sb);
+        *out = super_get(ns->mqueue);
     mutex_unlock(&setup_lock);
     return err;
+}
+static void ns_release(struct ipcns *ns)
+{
+    if (ns->mqueue_mount)
+        mount_put(ns->mqueue_mount);
+    if (ns->mqueue)
+        super_put(ns->mqueue);
 }
 
 static int mqueue_mount(const struct fs_type *t, const char *source, const char *options,
                         const struct cred *c, struct super **out)
 {
-    return get_super(out);
+    struct task *now = task_current();
+    return now && now->ipc ? mqueue_super(now->ipc, out) : -EINVAL;
 }
 const struct fs_type mqueue_type = {
     .name = "mqueue",
@@ -284,6 +290,7 @@ const struct fs_type mqueue_type = {
 __attribute__((constructor)) static void mqueue_setup(void)
 {
     mutex_init(&setup_lock, RANK_CGROUP);
+    ipcns_on_release(ns_release);
 }
 
 // --- messages ----------------------------------------------------------------------------------
@@ -503,12 +510,13 @@ static int check_name(const char *name)
     return strchr(name, '/') || !strcmp(name, ".") || !strcmp(name, "..") ? -EACCES : 0;
 }
 
-static int create_named(struct inode *dir, const char *name, uint32_t mode, const struct mq_attr *attr,
+static int create_named(struct super *sb, const char *name, uint32_t mode, const struct mq_attr *attr,
                         const struct cred *c, bool *created)
 {
+    struct inode *dir = sb->root->inode;
     struct dentry *d;
     mutex_lock(&dir->lock);
-    int err = dentry_lookup_locked(the_sb->root, name, strlen(name), &d);
+    int err = dentry_lookup_locked(sb->root, name, strlen(name), &d);
     if (!err) {
         if (!d->inode) {
             err = make_queue(dir, d, mode, attr, c);
@@ -528,14 +536,14 @@ int mqueue_open(struct task *t, const char *name, int flags, uint32_t mode, cons
     bool created = false;
     int err = check_name(name);
     if (!err)
-        err = get_super(&sb);
+        err = mqueue_super(t->ipc, &sb);
     if (err)
         return err;
     if (flags & O_CREAT) {
         if (attr)
             err = check_attr(attr, t->cred);
         if (!err)
-            err = create_named(sb->root->inode, name, mode & ~READ_SHARED(t->fs->umask), attr, t->cred, &created);
+            err = create_named(sb, name, mode & ~READ_SHARED(t->fs->umask), attr, t->cred, &created);
     }
     if (!err)
         err = vfs_lookup_child(sb->root, name, strlen(name), &d);
@@ -543,7 +551,7 @@ int mqueue_open(struct task *t, const char *name, int flags, uint32_t mode, cons
     if (err)
         return err;
     static const int want[] = {4, 2, 6, 6};
-    struct path p = {.mnt = the_mount, .dentry = d};
+    struct path p = {.mnt = t->ipc->mqueue_mount, .dentry = d};
     if (!d->inode)
         err = -ENOENT;
     else if (!created && (flags & O_CREAT) && (flags & O_EXCL))
@@ -564,7 +572,7 @@ int mqueue_unlink(struct task *t, const char *name)
     struct dentry *d;
     int err = check_name(name);
     if (!err)
-        err = get_super(&sb);
+        err = mqueue_super(t->ipc, &sb);
     if (err)
         return err;
     struct inode *dir = sb->root->inode;

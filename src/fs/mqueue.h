@@ -4,6 +4,8 @@
 #include "task/task.h"
 #include <mqueue.h>
 
+// The file system of an IPC namespace, for a mount: a reference.
+MUST_CHECK int mqueue_super(struct ipcns *ns, struct super **out);
 // mq_open(2): name without a slash. attr null: defaults. flags: O_*.
 MUST_CHECK int mqueue_open(struct task *t, const char *name, int flags, uint32_t mode,
                            const struct mq_attr *attr, struct file **out);

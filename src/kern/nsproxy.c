@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// UTS namespaces: the names that uname(2) tells. Names are cut to what the field holds.
+// UTS namespaces: the names that uname(2) tells, cut to what the field holds. IPC namespaces: those who
+// keep objects in them are told of their end.
 #include "kern/nsproxy.h"
 #include "base/slab.h"
 #include <string.h>
@@ -38,4 +39,41 @@ void utsns_put(struct utsns *u)
 {
     if (u && ref_put(&u->ref))
         slab_free(&utsns_slab, u);
+}
+
+// --- IPC ---
+SLAB_DEFINE(ipcns_slab, struct ipcns);
+static void (*ipcns_release[4])(struct ipcns *); // [C] after the constructors
+static size_t nipcns_release;
+
+void ipcns_on_release(void (*fn)(struct ipcns *))
+{
+    CHECK(nipcns_release < ARRAY_LEN(ipcns_release));
+    ipcns_release[nipcns_release++] = fn;
+}
+
+struct ipcns *ipcns_new(void)
+{
+    static uint64_t next_ino = 4026531839; // the first is what Linux gives its own; as /proc shows it
+    struct ipcns *n = slab_alloc(&ipcns_slab);
+    if (!n)
+        return nullptr;
+    ref_init(&n->ref);
+    n->ino = __atomic_fetch_add(&next_ino, 0x10000, __ATOMIC_RELAXED);
+    return n;
+}
+
+struct ipcns *ipcns_get(struct ipcns *n)
+{
+    ref_get(&n->ref);
+    return n;
+}
+
+void ipcns_put(struct ipcns *n)
+{
+    if (!n || !ref_put(&n->ref))
+        return;
+    for (size_t i = 0; i < nipcns_release; i++)
+        ipcns_release[i](n);
+    slab_free(&ipcns_slab, n);
 }

@@ -33,9 +33,11 @@ static int grow(struct ipc_table *t)
     return 0;
 }
 
-int ipc_add(struct ipc_table *t, struct ipc_obj *o, int key, uint32_t mode, const struct cred *c)
+int ipc_add(struct ipc_table *t, struct ipc_obj *o, int key, uint32_t mode, const struct task *by)
 {
-    if (t->used >= MIN(*t->max, (uint32_t)IPC_SLOTS_MAX))
+    const struct cred *c = by->cred;
+    int top;
+    if (t->used >= IPC_SLOTS_MAX || ipc_count(t, by->ipc, &top) >= *t->max)
         return -ENOSPC;
     uint32_t i = 0;
     while (i < t->nslots && t->slot[i])
@@ -49,6 +51,7 @@ int ipc_add(struct ipc_table *t, struct ipc_obj *o, int key, uint32_t mode, cons
     t->used++;
     t->top = MAX(t->top, i + 1);
     o->id = (int)((uint32_t)(t->seq++ & 0x7fff) * IPC_SLOTS_MAX + i);
+    o->ns = by->ipc->ino;
     o->key = key;
     o->uid = o->cuid = c->euid;
     o->gid = o->cgid = c->egid;
@@ -57,21 +60,35 @@ int ipc_add(struct ipc_table *t, struct ipc_obj *o, int key, uint32_t mode, cons
     return 0;
 }
 
-struct ipc_obj *ipc_by_index(struct ipc_table *t, int i)
+struct ipc_obj *ipc_by_index(struct ipc_table *t, const struct ipcns *ns, int i)
 {
-    return i >= 0 && (uint32_t)i < t->nslots ? t->slot[i] : nullptr;
+    struct ipc_obj *o = i >= 0 && (uint32_t)i < t->nslots ? t->slot[i] : nullptr;
+    return o && o->ns == ns->ino ? o : nullptr;
 }
 
-struct ipc_obj *ipc_by_id(struct ipc_table *t, int id)
+struct ipc_obj *ipc_by_id(struct ipc_table *t, const struct ipcns *ns, int id)
 {
-    struct ipc_obj *o = id < 0 ? nullptr : ipc_by_index(t, id % IPC_SLOTS_MAX);
+    struct ipc_obj *o = id < 0 ? nullptr : ipc_by_index(t, ns, id % IPC_SLOTS_MAX);
     return o && o->id == id ? o : nullptr;
 }
 
-struct ipc_obj *ipc_by_key(struct ipc_table *t, int key)
+uint32_t ipc_count(const struct ipc_table *t, const struct ipcns *ns, int *top)
+{
+    uint32_t n = 0;
+    *top = 0;
+    for (uint32_t i = 0; i < t->top; i++) {
+        if (t->slot[i] && t->slot[i]->ns == ns->ino) {
+            n++;
+            *top = (int)i;
+        }
+    }
+    return n;
+}
+
+struct ipc_obj *ipc_by_key(struct ipc_table *t, const struct ipcns *ns, int key)
 {
     for (uint32_t i = 0; i < t->top; i++) {
-        if (t->slot[i] && t->slot[i]->key == key && !t->slot[i]->dead)
+        if (t->slot[i] && t->slot[i]->ns == ns->ino && t->slot[i]->key == key && !t->slot[i]->dead)
             return t->slot[i];
     }
     return nullptr;
@@ -116,12 +133,12 @@ void ipc_perm_in(struct ipc_obj *o, const struct ipc_perm *p)
     o->mode = (o->mode & ~0777u) | (p->mode & 0777u);
 }
 
-int ipc_get(struct ipc_table *t, int key, int flags, const struct cred *c, struct ipc_obj **out)
+int ipc_get(struct ipc_table *t, int key, int flags, const struct task *by, struct ipc_obj **out)
 {
-    *out = key == IPC_PRIVATE ? nullptr : ipc_by_key(t, key);
+    *out = key == IPC_PRIVATE ? nullptr : ipc_by_key(t, by->ipc, key);
     if (!*out)
         return key == IPC_PRIVATE || (flags & IPC_CREAT) ? 0 : -ENOENT;
     if ((flags & IPC_CREAT) && (flags & IPC_EXCL))
         return -EEXIST;
-    return ipc_may(*out, c, (uint32_t)flags & 0777);
+    return ipc_may(*out, by->cred, (uint32_t)flags & 0777);
 }

@@ -69,9 +69,9 @@ static int q_new(struct task *t, int key, int flags)
     q->max = READ_SHARED(sysctls.msgmnb);
     q->ctime = ipc_now();
     mutex_lock(&msgqs.lock);
-    int err = key != IPC_PRIVATE && ipc_by_key(&msgqs, key)
+    int err = key != IPC_PRIVATE && ipc_by_key(&msgqs, t->ipc, key)
                   ? -EEXIST
-                  : ipc_add(&msgqs, &q->ipc, key, (uint32_t)flags, t->cred);
+                  : ipc_add(&msgqs, &q->ipc, key, (uint32_t)flags, t);
     int id = q->ipc.id;
     mutex_unlock(&msgqs.lock);
     if (err)
@@ -84,7 +84,7 @@ long sys_msgget(struct task *t, int key, int flags)
     struct ipc_obj *o;
     for (;;) {
         mutex_lock(&msgqs.lock);
-        int ret = ipc_get(&msgqs, key, flags, t->cred, &o);
+        int ret = ipc_get(&msgqs, key, flags, t, &o);
         if (!ret && o)
             ret = o->id;
         mutex_unlock(&msgqs.lock);
@@ -100,7 +100,7 @@ long sys_msgget(struct task *t, int key, int flags)
 static int q_lock(struct task *t, int id, uint32_t want, struct msgq **out)
 {
     mutex_lock(&msgqs.lock);
-    struct ipc_obj *o = ipc_by_id(&msgqs, id);
+    struct ipc_obj *o = ipc_by_id(&msgqs, t->ipc, id);
     int err = o ? ipc_may(o, t->cred, want) : -EINVAL;
     if (err) {
         mutex_unlock(&msgqs.lock);
@@ -271,7 +271,7 @@ static long q_stat(struct task *t, int id, int cmd, uaddr_t buf)
 {
     struct msqid_ds d = {};
     mutex_lock(&msgqs.lock);
-    struct ipc_obj *o = cmd == IPC_STAT ? ipc_by_id(&msgqs, id) : ipc_by_index(&msgqs, id);
+    struct ipc_obj *o = cmd == IPC_STAT ? ipc_by_id(&msgqs, t->ipc, id) : ipc_by_index(&msgqs, t->ipc, id);
     long ret = !o ? -EINVAL : cmd == MSG_STAT_ANY ? 0 : ipc_may(o, t->cred, 0444);
     if (!ret) {
         struct msgq *q = q_of(o);
@@ -296,7 +296,7 @@ static long q_set(struct task *t, int id, uaddr_t buf)
     if (get_user(t->mm, buf, d))
         return -EFAULT;
     mutex_lock(&msgqs.lock);
-    struct ipc_obj *o = ipc_by_id(&msgqs, id);
+    struct ipc_obj *o = ipc_by_id(&msgqs, t->ipc, id);
     int err = o ? ipc_owner(o, t->cred) : -EINVAL;
     if (!err && d.msg_qbytes > READ_SHARED(sysctls.msgmnb) && !cred_capable(t->cred, CAP_SYS_RESOURCE))
         err = -EPERM;
@@ -315,7 +315,7 @@ static long q_set(struct task *t, int id, uaddr_t buf)
 static long q_remove(struct task *t, int id)
 {
     mutex_lock(&msgqs.lock);
-    struct ipc_obj *o = ipc_by_id(&msgqs, id);
+    struct ipc_obj *o = ipc_by_id(&msgqs, t->ipc, id);
     int err = o ? ipc_owner(o, t->cred) : -EINVAL;
     if (!err) {
         ipc_unlink(&msgqs, o);
@@ -334,16 +334,16 @@ static long q_info(struct task *t, int cmd, uaddr_t buf)
                          .msgmni = (int)sysctls.msgmni, .msgssz = 16, .msgseg = 0xffff,
                          .msgpool = (int)(sysctls.msgmni * sysctls.msgmnb / 1024),
                          .msgmap = (int)sysctls.msgmnb, .msgtql = (int)sysctls.msgmnb};
+    int top;
     mutex_lock(&msgqs.lock);
-    int top = msgqs.top ? (int)msgqs.top - 1 : 0;
+    uint32_t n = ipc_count(&msgqs, t->ipc, &top);
     if (cmd == MSG_INFO) {
-        mi.msgpool = (int)msgqs.used;
+        mi.msgpool = (int)n;
         mi.msgmap = mi.msgtql = 0;
-        for (uint32_t i = 0; i < msgqs.top; i++) {
-            if (msgqs.slot[i]) {
-                mi.msgmap += (int)q_of(msgqs.slot[i])->nmsgs;
-                mi.msgtql += (int)q_of(msgqs.slot[i])->bytes;
-            }
+        for (int i = 0; i <= top; i++) {
+            struct ipc_obj *o = ipc_by_index(&msgqs, t->ipc, i);
+            mi.msgmap += o ? (int)q_of(o)->nmsgs : 0;
+            mi.msgtql += o ? (int)q_of(o)->bytes : 0;
         }
     }
     mutex_unlock(&msgqs.lock);
@@ -368,7 +368,23 @@ long sys_msgctl(struct task *t, int id, int cmd, uaddr_t buf)
     }
 }
 
+static void msg_ns_release(struct ipcns *ns)
+{
+    mutex_lock(&msgqs.lock);
+    for (int i = 0; i < (int)msgqs.nslots; i++) {
+        struct ipc_obj *o = ipc_by_index(&msgqs, ns, i);
+        if (!o)
+            continue;
+        ipc_unlink(&msgqs, o); // nobody is left to wait on it
+        mutex_unlock(&msgqs.lock);
+        ipc_put(&msgqs, o);
+        mutex_lock(&msgqs.lock);
+    }
+    mutex_unlock(&msgqs.lock);
+}
+
 __attribute__((constructor)) static void msg_setup(void)
 {
+    ipcns_on_release(msg_ns_release);
     ipc_table_init(&msgqs, &sysctls.msgmni, q_free);
 }

@@ -78,11 +78,11 @@ static int sem_new(struct task *t, int key, int n, int flags)
     waitq_init(&s->wq);
     list_init(&s->undos);
     mutex_lock(&sems.lock);
-    int err = key != IPC_PRIVATE && ipc_by_key(&sems, key) ? -EEXIST : 0;
+    int err = key != IPC_PRIVATE && ipc_by_key(&sems, t->ipc, key) ? -EEXIST : 0;
     if (!err && total_sems + (uint32_t)n > READ_SHARED(sysctls.sem[1]))
         err = -ENOSPC;
     if (!err)
-        err = ipc_add(&sems, &s->ipc, key, (uint32_t)flags, t->cred);
+        err = ipc_add(&sems, &s->ipc, key, (uint32_t)flags, t);
     if (!err)
         total_sems += (uint32_t)n;
     int id = s->ipc.id;
@@ -99,7 +99,7 @@ long sys_semget(struct task *t, int key, int n, int flags)
         return -EINVAL;
     for (;;) {
         mutex_lock(&sems.lock);
-        int ret = ipc_get(&sems, key, flags, t->cred, &o);
+        int ret = ipc_get(&sems, key, flags, t, &o);
         if (!ret && o)
             ret = (uint32_t)n > set_of(o)->n ? -EINVAL : o->id;
         mutex_unlock(&sems.lock);
@@ -257,7 +257,7 @@ static long do_ops(struct semop_call *c, ktime_t deadline)
 {
     long ret = 0;
     mutex_lock(&sems.lock);
-    struct ipc_obj *o = ipc_by_id(&sems, c->id);
+    struct ipc_obj *o = ipc_by_id(&sems, c->t->ipc, c->id);
     if (!o) {
         mutex_unlock(&sems.lock);
         return -EINVAL;
@@ -345,7 +345,7 @@ static void forget_adjustments(struct sem_set *s, uint32_t from, uint32_t n)
 static long sem_one(struct task *t, int id, int num, int cmd, int val)
 {
     mutex_lock(&sems.lock);
-    struct ipc_obj *o = ipc_by_id(&sems, id);
+    struct ipc_obj *o = ipc_by_id(&sems, t->ipc, id);
     long ret = o ? ipc_may(o, t->cred, cmd == SETVAL ? 0222 : 0444) : -EINVAL;
     if (!ret && (num < 0 || (uint32_t)num >= set_of(o)->n))
         ret = -EINVAL;
@@ -381,7 +381,7 @@ static long sem_one(struct task *t, int id, int num, int cmd, int val)
 static long sem_all(struct task *t, int id, int cmd, uaddr_t buf)
 {
     mutex_lock(&sems.lock);
-    struct ipc_obj *o = ipc_by_id(&sems, id);
+    struct ipc_obj *o = ipc_by_id(&sems, t->ipc, id);
     long ret = o ? ipc_may(o, t->cred, cmd == SETALL ? 0222 : 0444) : -EINVAL;
     if (!ret)
         ref_get(&o->ref);
@@ -421,7 +421,7 @@ static long sem_stat(struct task *t, int id, int cmd, uaddr_t buf)
 {
     struct semid_ds d = {};
     mutex_lock(&sems.lock);
-    struct ipc_obj *o = cmd == IPC_STAT ? ipc_by_id(&sems, id) : ipc_by_index(&sems, id);
+    struct ipc_obj *o = cmd == IPC_STAT ? ipc_by_id(&sems, t->ipc, id) : ipc_by_index(&sems, t->ipc, id);
     long ret = !o ? -EINVAL : cmd == SEM_STAT_ANY ? 0 : ipc_may(o, t->cred, 0444);
     if (!ret) {
         struct sem_set *s = set_of(o);
@@ -441,7 +441,7 @@ static long sem_set_perm(struct task *t, int id, uaddr_t buf)
     if (get_user(t->mm, buf, d))
         return -EFAULT;
     mutex_lock(&sems.lock);
-    struct ipc_obj *o = ipc_by_id(&sems, id);
+    struct ipc_obj *o = ipc_by_id(&sems, t->ipc, id);
     int err = o ? ipc_owner(o, t->cred) : -EINVAL;
     if (!err) {
         ipc_perm_in(o, &d.sem_perm);
@@ -451,19 +451,23 @@ static long sem_set_perm(struct task *t, int id, uaddr_t buf)
     return err;
 }
 
+// [lock] Its table's reference is the caller's.
+static void set_remove(struct sem_set *s)
+{
+    while (!list_empty(&s->undos))
+        undo_free(list_first(&s->undos, struct sem_undo, set_link));
+    ipc_unlink(&sems, &s->ipc);
+    total_sems -= s->n;
+    waitq_wake_all(&s->wq, ~0u);
+}
+
 static long sem_remove(struct task *t, int id)
 {
     mutex_lock(&sems.lock);
-    struct ipc_obj *o = ipc_by_id(&sems, id);
+    struct ipc_obj *o = ipc_by_id(&sems, t->ipc, id);
     int err = o ? ipc_owner(o, t->cred) : -EINVAL;
-    if (!err) {
-        struct sem_set *s = set_of(o);
-        while (!list_empty(&s->undos))
-            undo_free(list_first(&s->undos, struct sem_undo, set_link));
-        ipc_unlink(&sems, o);
-        total_sems -= s->n;
-        waitq_wake_all(&s->wq, ~0u);
-    }
+    if (!err)
+        set_remove(set_of(o));
     mutex_unlock(&sems.lock);
     if (!err)
         ipc_put(&sems, o);
@@ -477,11 +481,16 @@ static long sem_info(struct task *t, int cmd, uaddr_t buf)
                          .semmsl = (int)sysctls.sem[0], .semopm = (int)sysctls.sem[2],
                          .semume = (int)sysctls.sem[2], .semusz = 20, .semvmx = SEMVMX,
                          .semaem = SEMVMX};
+    int top;
     mutex_lock(&sems.lock);
-    int top = sems.top ? (int)sems.top - 1 : 0;
+    uint32_t n = ipc_count(&sems, t->ipc, &top);
     if (cmd == SEM_INFO) {
-        si.semusz = (int)sems.used;
-        si.semaem = (int)total_sems;
+        si.semusz = (int)n;
+        si.semaem = 0;
+        for (int i = 0; i <= top; i++) {
+            struct ipc_obj *o = ipc_by_index(&sems, t->ipc, i);
+            si.semaem += o ? (int)set_of(o)->n : 0;
+        }
     }
     mutex_unlock(&sems.lock);
     return put_user(t->mm, buf, si) ? -EFAULT : top;
@@ -509,8 +518,24 @@ long sys_semctl(struct task *t, int id, int num, int cmd, uint64_t arg)
     }
 }
 
+static void sem_ns_release(struct ipcns *ns)
+{
+    int i = 0;
+    mutex_lock(&sems.lock);
+    for (struct ipc_obj *o; i < (int)sems.nslots; i++) {
+        if (!(o = ipc_by_index(&sems, ns, i)))
+            continue;
+        set_remove(set_of(o));
+        mutex_unlock(&sems.lock);
+        ipc_put(&sems, o);
+        mutex_lock(&sems.lock);
+    }
+    mutex_unlock(&sems.lock);
+}
+
 __attribute__((constructor)) static void sem_setup(void)
 {
+    ipcns_on_release(sem_ns_release);
     ipc_table_init(&sems, &sysctls.sem[3], set_free);
     group_exit_hook = sem_group_exit;
 }

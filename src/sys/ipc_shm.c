@@ -103,13 +103,13 @@ static int shm_new(struct task *t, int key, uint64_t size, int flags)
     uint64_t pages = PAGE_ALIGN_UP(size) / PAGE_SIZE;
     mutex_lock(&shms.lock);
     // Somebody may have been faster.
-    struct ipc_obj *o = key == IPC_PRIVATE ? nullptr : ipc_by_key(&shms, key);
+    struct ipc_obj *o = key == IPC_PRIVATE ? nullptr : ipc_by_key(&shms, t->ipc, key);
     if (o)
         err = -EEXIST;
     else if (total_pages + pages > READ_SHARED(sysctls.shmall))
         err = -ENOSPC;
     else
-        err = ipc_add(&shms, &s->ipc, key, (uint32_t)flags, t->cred);
+        err = ipc_add(&shms, &s->ipc, key, (uint32_t)flags, t);
     if (!err)
         total_pages += pages;
     int id = s->ipc.id;
@@ -126,7 +126,7 @@ long sys_shmget(struct task *t, int key, size_t size, int flags)
     struct ipc_obj *o;
     for (;;) {
         mutex_lock(&shms.lock);
-        int ret = ipc_get(&shms, key, flags, t->cred, &o);
+        int ret = ipc_get(&shms, key, flags, t, &o);
         if (!ret && o)
             ret = size > shm_of(o)->size ? -EINVAL : o->id;
         mutex_unlock(&shms.lock);
@@ -144,7 +144,7 @@ static int shm_grab(struct task *t, int id, int flags, struct shm **out)
 {
     uint32_t want = (flags & SHM_RDONLY ? 0444 : 0666) | (flags & SHM_EXEC ? 0111 : 0);
     mutex_lock(&shms.lock);
-    struct ipc_obj *o = ipc_by_id(&shms, id);
+    struct ipc_obj *o = ipc_by_id(&shms, t->ipc, id);
     int err = o ? ipc_may(o, t->cred, want) : -EINVAL;
     // A removed segment without attachments is on its way out.
     if (!err && !ref_get_unless_zero(&shm_of(o)->map.ref))
@@ -263,7 +263,7 @@ static long shm_stat(struct task *t, int id, int cmd, uaddr_t buf)
     struct shmid_ds d;
     long ret;
     mutex_lock(&shms.lock);
-    struct ipc_obj *o = cmd == IPC_STAT ? ipc_by_id(&shms, id) : ipc_by_index(&shms, id);
+    struct ipc_obj *o = cmd == IPC_STAT ? ipc_by_id(&shms, t->ipc, id) : ipc_by_index(&shms, t->ipc, id);
     ret = !o ? -EINVAL : cmd == SHM_STAT_ANY ? 0 : ipc_may(o, t->cred, 0444);
     if (!ret) {
         stat_out(shm_of(o), t, &d);
@@ -279,7 +279,7 @@ static long shm_set(struct task *t, int id, uaddr_t buf)
     if (get_user(t->mm, buf, d))
         return -EFAULT;
     mutex_lock(&shms.lock);
-    struct ipc_obj *o = ipc_by_id(&shms, id);
+    struct ipc_obj *o = ipc_by_id(&shms, t->ipc, id);
     int err = o ? ipc_owner(o, t->cred) : -EINVAL;
     if (!err) {
         ipc_perm_in(o, &d.shm_perm);
@@ -289,16 +289,22 @@ static long shm_set(struct task *t, int id, uaddr_t buf)
     return err;
 }
 
+// [lock] True: the table's reference to the mapping object is the caller's to drop.
+static bool mark_removed(struct ipc_obj *o)
+{
+    if (o->mode & SHM_DEST_BIT)
+        return false;
+    o->mode |= SHM_DEST_BIT;
+    o->key = IPC_PRIVATE;
+    return true;
+}
+
 static long shm_remove(struct task *t, int id)
 {
     mutex_lock(&shms.lock);
-    struct ipc_obj *o = ipc_by_id(&shms, id);
+    struct ipc_obj *o = ipc_by_id(&shms, t->ipc, id);
     int err = o ? ipc_owner(o, t->cred) : -EINVAL;
-    bool drop = !err && !(o->mode & SHM_DEST_BIT);
-    if (drop) {
-        o->mode |= SHM_DEST_BIT;
-        o->key = IPC_PRIVATE;
-    }
+    bool drop = !err && mark_removed(o);
     mutex_unlock(&shms.lock);
     if (drop)
         memobj_put(&shm_of(o)->map); // the table's
@@ -308,7 +314,7 @@ static long shm_remove(struct task *t, int id)
 static long shm_lock(struct task *t, int id, bool lock)
 {
     mutex_lock(&shms.lock);
-    struct ipc_obj *o = ipc_by_id(&shms, id);
+    struct ipc_obj *o = ipc_by_id(&shms, t->ipc, id);
     int err = !o ? -EINVAL
               : cred_capable(t->cred, CAP_IPC_LOCK) || !ipc_owner(o, t->cred) ? 0 : -EPERM;
     if (!err)
@@ -319,10 +325,16 @@ static long shm_lock(struct task *t, int id, bool lock)
 
 static long shm_info(struct task *t, int cmd, uaddr_t buf)
 {
+    int top;
+    struct shm_info si = {};
     mutex_lock(&shms.lock);
-    int top = shms.top ? (int)shms.top - 1 : 0;
-    struct shm_info si = {.used_ids = (int)shms.used, .shm_tot = total_pages, .shm_rss = total_pages};
+    si.used_ids = (int)ipc_count(&shms, t->ipc, &top);
+    for (int i = 0; i <= top; i++) {
+        struct ipc_obj *o = ipc_by_index(&shms, t->ipc, i);
+        si.shm_tot += o ? PAGE_ALIGN_UP(shm_of(o)->size) / PAGE_SIZE : 0;
+    }
     mutex_unlock(&shms.lock);
+    si.shm_rss = si.shm_tot;
     struct shminfo lim = {.shmmax = sysctls.shmmax, .shmmin = 1, .shmmni = sysctls.shmmni,
                           .shmseg = sysctls.shmmni, .shmall = sysctls.shmall};
     int err = cmd == IPC_INFO ? put_user(t->mm, buf, lim) : put_user(t->mm, buf, si);
@@ -347,7 +359,24 @@ long sys_shmctl(struct task *t, int id, int cmd, uaddr_t buf)
     }
 }
 
+// The end of a namespace: what is attached nowhere goes at once.
+static void shm_ns_release(struct ipcns *ns)
+{
+    for (uint32_t i = 0; i < IPC_SLOTS_MAX; i++) {
+        mutex_lock(&shms.lock);
+        bool end = i >= shms.nslots;
+        struct ipc_obj *o = ipc_by_index(&shms, ns, (int)i);
+        bool drop = o && mark_removed(o);
+        mutex_unlock(&shms.lock);
+        if (end)
+            return;
+        if (drop)
+            memobj_put(&shm_of(o)->map);
+    }
+}
+
 __attribute__((constructor)) static void shm_setup(void)
 {
+    ipcns_on_release(shm_ns_release);
     ipc_table_init(&shms, &sysctls.shmmni, shm_free);
 }

@@ -210,6 +210,8 @@ static int clone_prepare(struct clone_state *s)
     if (!err)
         err = copy_uts(p, c, f);
     if (!err)
+        c->ipc = ipcns_get(p->ipc);
+    if (!err)
         err = copy_fs(p, c, f);
     if (!err) {
         c->files = f & CLONE_FILES ? fdtab_get(p->files) : fdtab_dup(p->files, UINT32_MAX);
@@ -250,6 +252,8 @@ static void clone_abort(struct clone_state *s)
         fdtab_put(c->files, c->files);
     if (c->fs)
         fs_context_put(c->fs);
+    ipcns_put(c->ipc);
+    c->ipc = nullptr;
     if (!c->group && s->group)
         group_put(s->group);
     if (c->fiber) { // it runs once, to end itself and drop the reference

@@ -317,13 +317,16 @@ static void exit_files(struct task *t)
     spin_lock(&t->task_lock);
     struct fdtab *files = t->files;
     struct fs_context *fs = t->fs;
+    struct ipcns *ipc = t->ipc;
     t->files = nullptr;
     t->fs = nullptr;
+    t->ipc = nullptr;
     spin_unlock(&t->task_lock);
     if (files)
         fdtab_put(files, files);
     if (fs)
         fs_context_put(fs);
+    ipcns_put(ipc);
 }
 
 static void account_exit(struct task *t)

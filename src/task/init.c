@@ -17,6 +17,9 @@ static int init_namespaces(struct task *t, const struct init_args *a)
     struct task *pid_of = a->join ? a->join : a->share_pid;
     struct task *uts_of = a->join ? a->join : a->share_uts;
     int err = 0;
+    t->ipc = a->join ? task_ipc_get(a->join) : a->ipc ? ipcns_get(a->ipc) : ipcns_new();
+    if (!t->ipc)
+        return -ENOMEM;
     if (pid_of)
         t->pidns = pidns_get(pid_of->pidns);
     else
@@ -251,6 +254,8 @@ static void init_undo(struct task *t, bool published)
         fs_context_put(t->fs);
         t->fs = nullptr;
     }
+    ipcns_put(t->ipc);
+    t->ipc = nullptr;
     if (published)
         init_unpublish(t);
     else if (t->cred)

@@ -152,6 +152,14 @@ struct fdtab *task_files_get(struct task *t)
     return f;
 }
 
+struct ipcns *task_ipc_get(struct task *t)
+{
+    spin_lock(&t->task_lock);
+    struct ipcns *n = t->ipc ? ipcns_get(t->ipc) : nullptr;
+    spin_unlock(&t->task_lock);
+    return n;
+}
+
 struct fs_context *task_fs_get(struct task *t)
 {
     spin_lock(&t->task_lock);

@@ -176,6 +176,7 @@ struct task {
     struct fdtab *files;               // [T] ref; others: task_lock
     struct fs_context *fs;             // [T] ref; others: task_lock
     struct utsns *uts;                 // [T] ref; others: task_lock
+    struct ipcns *ipc;                 // [T] ref, until exit; others: task_lock
     struct cred *cred;                 // [T] published under task_lock; others: task_cred_get()
     struct spinlock task_lock;         // guards mm, files, fs, uts, cred, comm against other tasks
     char comm[16];                     // [task_lock]
@@ -285,6 +286,7 @@ struct cred *task_cred_get(struct task *t);        // ref, from any task
 struct mm *task_mm_get(struct task *t);            // ref or null, from any task
 struct fdtab *task_files_get(struct task *t);      // ref or null
 struct fs_context *task_fs_get(struct task *t);    // ref or null
+struct ipcns *task_ipc_get(struct task *t);        // ref or null
 uint64_t task_rlimit(const struct task *t, int which); // soft limit
 uint64_t task_rlimit_max(const struct task *t, int which); // hard limit
 // May the caller look into t (ptrace_may_access with real or fs credentials)? 0 or -EPERM.
@@ -375,6 +377,7 @@ struct init_args {
     struct task_container *container; // without join: what it belongs to; null: a new one (borrowed)
     // Namespaces of these tasks instead of new ones (borrowed; null: new).
     struct task *share_pid, *share_uts;
+    struct ipcns *ipc;             // borrowed; null, without join: a new one
     // When the process has ended and nobody inside waits for it; from its last fiber, may park.
     void (*exit_hook)(struct thread_group *g, int wait_status, void *arg);
     void *exit_hook_arg;

@@ -26,12 +26,13 @@ until_is() { # command output...: for at most 10 s
 }
 children() { cat "/proc/$1/task/$1/children" 2>/dev/null; }
 cp "$(command -v busybox)" "$t/busybox"
+${GUEST_CC:-cc} -static -O1 -w "$(dirname "$0")/podtool.c" -o "$t/podtool" || exit 1
 mkdir "$t/volume"
 bundle() { # NAME SCRIPT [python]: $s the sandbox's id, ns() a namespace
     local b=$t/b-$1 a
     mkdir -p "$b/rootfs/bin"
-    cp "$t/busybox" "$b/rootfs/bin/busybox"
-    for a in sh cat echo id sleep ls kill true hostname mount ps grep; do ln -sf busybox "$b/rootfs/bin/$a"; done
+    cp "$t/busybox" "$t/podtool" "$b/rootfs/bin/"
+    for a in sh cat echo id sleep ls kill true hostname mount ps grep readlink mkfifo timeout; do ln -sf busybox "$b/rootfs/bin/$a"; done
     echo "$1" >"$b/rootfs/name"
     rm -f "$b/config.json"
     (cd "$b" && "$NACRE" spec)
@@ -86,7 +87,7 @@ fails join-twice "already exists" N create --bundle "$t/b-b" b
 is own-root "a b pause" "$(echo $(N exec a cat /name) $(N exec b cat /name) $(N exec pod cat /name))"
 is own-pids "1 1" "$(N ps --format json a | python3 -c 'import json,sys; print(json.load(sys.stdin)[0])') $(N exec b sh -c 'cd /proc; ls -d [0-9]* | head -n 1')"
 N exec a sh -c 'sleep 123 & sleep 1' & w=$!
-until_is 'N ps a | grep -c sleep' 2; is other-processes 0 "$(N exec b sh -c 'cat /proc/[0-9]*/cmdline' | tr '\0' ' ' | grep -c 123)"
+until_is 'N ps a | grep -c sleep' 2; is other-processes 0 "$(N exec b sh -c 'cat /proc/[0-9]*/cmdline 2>/dev/null' | tr '\0' ' ' | grep -c 123)"
 wait $w
 is shared-hostname "podhost podhost" "$(N exec a hostname) $(N exec b hostname)"
 N exec --cap CAP_SYS_ADMIN a hostname changed; is hostname-of-pod changed "$(N exec b hostname)"
@@ -94,6 +95,19 @@ N exec a sh -c 'echo hello >/data/file'; is volume "hello hello" "$(N exec b cat
 N exec --cap CAP_SYS_ADMIN a sh -c 'mkdir /bin/new /t; mount -t tmpfs x /t; echo 1 >/t/f'; is own-mounts "0 1" "$(N exec b sh -c 'ls /bin | grep -c new') $(N exec b sh -c 'test -e /t/f'; echo $?)"
 is mountinfo "0" "$(N exec b grep -c ' /t ' /proc/self/mountinfo)"
 N exec b sh -c 'ls /proc/1/root/ | grep -c name' >"$t/o"; is proc-root 1 "$(cat "$t/o")"
+
+# System V objects and message queues, in a shared namespace and in one of its own.
+N exec a podtool shm 7 seven; N exec a podtool sem 7 3; N exec a podtool mq /q text
+is shared-ipc "seven 3" "$(echo $(N exec b podtool shm 7) $(N exec b podtool sem 7))"
+run_member i "$loop" "ns(ipc='')"
+is own-ipc "none none none" "$(echo $(N exec i podtool shm 7) $(N exec i podtool sem 7) $(N exec i podtool mq /q))"
+is shared-mq text "$(N exec b podtool mq /q)"
+N exec i podtool shm 7 mine; is own-ipc-is-own "mine seven" "$(echo $(N exec i podtool shm 7) $(N exec a podtool shm 7))"
+[ "$(N exec a readlink /proc/1/ns/ipc)" = "$(N exec b readlink /proc/1/ns/ipc)" ] && [ "$(N exec a readlink /proc/1/ns/ipc)" != "$(N exec i readlink /proc/1/ns/ipc)" ]; is ns-ipc 0 $?
+N delete -f i
+bundle i "$loop" "member(); $(shared pod); ns(ipc='/proc/$(pid a)/ns/ipc')"
+N run -d --bundle "$t/b-i" i >/dev/null 2>&1; is ipc-by-path seven "$(N exec i podtool shm 7)"
+N delete -f i
 
 # Commands on one of them leave the others alone.
 N pause a; is pause "0 paused running" "$? $(st a) $(st b)"
@@ -134,14 +148,14 @@ is after-failures "running running" "$(st pod) $(st b)"
 # A shared pid namespace: of the sandbox, because none is listed; of another container, by its path.
 run_member s "sleep 321 & $loop" "ns(pid=None)"; is shared-pid "0 running" "$? $(st s)"
 is sees-pause 1 "$(N exec s sh -c 'cat /proc/1/cmdline' | grep -c exit.0)"
-is pause-sees 1 "$(N exec pod sh -c 'cat /proc/[0-9]*/cmdline' | tr '\0' '\n' | grep -cx 321)"
+is pause-sees 1 "$(N exec pod sh -c 'cat /proc/[0-9]*/cmdline 2>/dev/null' | tr '\0' '\n' | grep -cx 321)"
 is ps-is-its-own "0 1" "$(N ps pod | grep -c 321) $(N ps s | grep -c sleep | sed 's/[2-9]/1/')"
 p=$(pid b); bundle d "$loop" "member(); $(shared pod); ns(pid='/proc/$p/ns/pid')"
 N run -d --bundle "$t/b-d" d >/dev/null 2>&1; is target-pid "0 1" "$? $(N exec d sh -c 'cat /proc/1/cmdline' | grep -c 'exit 7')"
 N kill --all d KILL; until_is 'st d' stopped; is target-lives "stopped running" "$(st d) $(st b)"
 N delete d
 N kill s KILL; until_is 'st s' stopped
-is its-children-too 0 "$(N exec pod sh -c 'cat /proc/[0-9]*/cmdline' | tr '\0' '\n' | grep -cx 321)"
+is its-children-too 0 "$(N exec pod sh -c 'cat /proc/[0-9]*/cmdline 2>/dev/null' | tr '\0' '\n' | grep -cx 321)"
 N delete s; is shared-gone "0 running" "$? $(st pod)"
 
 # What an engine sees: a process of its own for each container, with its exit status.
@@ -171,7 +185,7 @@ is others-have-files "b pause" "$(echo $(N exec b cat /name) $(N exec pod cat /n
 N delete a
 run_member a "sleep 777 & $loop" "ns(pid=None)"
 g=$(children "$(pid a)"); kill -9 "$(pid a)"; until_is 'st a' stopped; is supervisor-killed "stopped running" "$(st a) $(st b)"
-until_is "N exec pod sh -c 'cat /proc/[0-9]*/cmdline' | tr '\0' '\n' | grep -cx 777" 0; is supervisor-killed-ends 0 "$(N exec pod sh -c 'cat /proc/[0-9]*/cmdline' | tr '\0' '\n' | grep -cx 777)"
+until_is "N exec pod sh -c 'cat /proc/[0-9]*/cmdline 2>/dev/null' | tr '\0' '\n' | grep -cx 777" 0; is supervisor-killed-ends 0 "$(N exec pod sh -c 'cat /proc/[0-9]*/cmdline 2>/dev/null' | tr '\0' '\n' | grep -cx 777)"
 until_is "kill -0 $g 2>/dev/null; echo \$?" 1; is its-gofer-too 0 $?
 N delete a
 run_member a "$loop" ""; is joins-again running "$(st a)"

@@ -49,6 +49,10 @@ static uint64_t ns_number(const struct ns_row *row, struct task *t)
         spin_lock(&t->task_lock);
         ino = t->uts ? t->uts->ino : 0;
         spin_unlock(&t->task_lock);
+    } else if (row->clone_flag == CLONE_NEWIPC) {
+        spin_lock(&t->task_lock);
+        ino = t->ipc ? t->ipc->ino : 0;
+        spin_unlock(&t->task_lock);
     } else if (row->clone_flag == CLONE_NEWNS) {
         struct fs_context *fs = task_fs_get(t);
         ino = fs ? fs->ns->ino : 0;
