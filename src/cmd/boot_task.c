@@ -176,7 +176,12 @@ int boot_start_program(struct boot_container *b, struct boot_config *c, struct i
     a->container = b->tasks;
     b->seccomp = s->seccomp;
     s->seccomp = (struct spec_seccomp){};
-    int status = create(b, a, &s->process, fds, &b->first, text, n);
+    char why[700];
+    int status = create(b, a, &s->process, fds, &b->first, why, sizeof(why));
+    if (status) // as a shell says it for `do`; engines know one status, and look for the words
+        snprintf(text, n, "%s%s", c->killable ? "" : "unable to start container process: ", why);
+    if (status && !c->killable)
+        status = 1;
     if (!status)
         b->terminal = a->terminal ? file_get(a->terminal) : nullptr;
     put_stdio(a);

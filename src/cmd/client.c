@@ -57,8 +57,13 @@ int container_look(int root, const char *id, struct container *c, struct err *e)
     if (!c->info.alive)
         return 0;
     int sock = state_connect(root, id, e);
-    if (sock == -ECONNREFUSED)
-        return 0; // ending just now
+    if (sock == -ECONNREFUSED) { // ending just now, or not begun: its hooks run
+        state_info_free(&c->info);
+        err = state_read(root, id, &c->info, e);
+        if (!err && c->info.alive && c->info.exit_status < 0)
+            c->status = CONTAINER_CREATING;
+        return err;
+    }
     if (sock < 0)
         return sock;
     // No answer: it has come to its end between the two.

@@ -6,6 +6,8 @@
 #include "base/slab.h"
 #include "cmd/cmd.h"
 #include "cmd/container.h"
+#include "cmd/supervise.h"
+#include "cmd/environment.h"
 #include "host/fdpass.h"
 #include "oci/state.h"
 #include <errno.h>
@@ -14,8 +16,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
@@ -162,24 +167,52 @@ int console_attach(int slave, struct err *e)
 }
 
 // --- the supervisor as a child --------------------------------------------------------------------
-[[noreturn]] static void supervisor_main(struct boot_config *c, struct launch_options *o,
-                                         struct state *state, int slave)
+static void run_poststart(const struct boot_config *c, const char *bundle, pid_t pid)
+{
+    hooks_run_all(&c->spec->hooks[HOOK_POSTSTART], HOOK_POSTSTART,
+                  &(struct hook_context){.id = c->spec->id, .bundle = bundle, .netns = -1,
+                                         .pid = pid, .annotations = &c->spec->annotations});
+}
+static void run_poststop(const struct boot_config *c, const char *bundle)
+{
+    hooks_run_all(&c->spec->hooks[HOOK_POSTSTOP], HOOK_POSTSTOP,
+                  &(struct hook_context){.id = c->spec->id, .bundle = bundle, .netns = -1,
+                                         .annotations = &c->spec->annotations});
+}
+
+// This process becomes the supervisor. The exit status, with *e.
+static int supervise_container(struct boot_config *c, const struct launch_options *o,
+                               struct state *state, const char *bundle, struct err *e)
+{
+    if (environment_enter(c->spec, bundle, e)) {
+        if (!o->detached)
+            state_remove(state);
+        return 1;
+    }
+    return launch_run(c, o, state, e);
+}
+
+[[noreturn]] static void supervisor_main(struct boot_config *c, const struct launch_options *o,
+                                         struct state *state, const char *bundle, int slave)
 {
     static struct err e;
     struct ctl_msg m;
     int n = 0, status = 1;
     if (fd_recv(o->notify, &m, sizeof(m), nullptr, &n, 0) != sizeof(m))
         _exit(1); // the command was killed
-    setsid();
+    if (o->detached)
+        setsid();
+    else
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (slave < 0 || console_attach(slave, &e) == 0)
-        status = launch_run(c, o, state, &e);
+        status = supervise_container(c, o, state, bundle, &e);
     if (e.text[0]) {
-        if (o->log_file)
-            log_error("%s", e.text);
         m = (struct ctl_msg){.kind = CTL_FAILED, .value = status};
         memcpy(m.text, e.text, sizeof(m.text));
-        if (o->notify >= 0 && fd_send(o->notify, &m, sizeof(m), nullptr, 0, MSG_DONTWAIT) < 0)
-            _exit(status); // closed: the container had started, its engine sees the status
+        // Closed: the container had started, and whoever waits for us sees the status alone.
+        if (fd_send(o->notify, &m, sizeof(m), nullptr, 0, MSG_DONTWAIT) < 0 &&
+            (o->log_file || !o->detached))
+            log_error("%s", e.text);
     }
     _exit(status);
 }
@@ -221,7 +254,7 @@ static int start_detached(struct globals *g, struct boot_config *c, struct state
         return err_errno(e, 1, "supervisor");
     if (pid == 0) {
         close(pair[0]);
-        supervisor_main(c, &o, state, slave);
+        supervisor_main(c, &o, state, bundle, slave);
     }
     close(pair[1]);
     if (slave >= 0)
@@ -239,8 +272,79 @@ static int start_detached(struct globals *g, struct boot_config *c, struct state
         while (waitpid(pid, nullptr, 0) < 0 && errno == EINTR)
             ;
         state_remove(state);
+        run_poststop(c, bundle);
+        return status;
     }
-    return status;
+    if (!c->hold)
+        run_poststart(c, bundle, pid);
+    return 0;
+}
+
+// --- in the foreground ------------------------------------------------------------------------------
+// A supervisor is confined once the program runs. When hooks are to follow, a child of ours is it,
+// and this process passes signals on and waits. Keys of the terminal reach the child themselves.
+static int stand_by(struct boot_config *c, const char *bundle, pid_t pid, int notify, int sigfd,
+                    struct err *e)
+{
+    int status = 0, pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    struct pollfd p[] = {{.fd = pidfd, .events = POLLIN}, {.fd = notify, .events = POLLIN},
+                         {.fd = sigfd, .events = POLLIN}};
+    while (pidfd >= 0 && !p[0].revents) {
+        struct signalfd_siginfo si;
+        struct ctl_msg m;
+        int n = 0;
+        if (poll(p, ARRAY_LEN(p), -1) < 0)
+            continue;
+        if (p[2].revents && read(sigfd, &si, sizeof(si)) == sizeof(si) && si.ssi_code != SI_KERNEL)
+            kill(pid, (int)si.ssi_signo);
+        if (!p[1].revents)
+            continue;
+        if (fd_recv(notify, &m, sizeof(m), nullptr, &n, MSG_DONTWAIT) != sizeof(m)) {
+            p[1].fd = -1;
+            continue;
+        }
+        m.text[sizeof(m.text) - 1] = 0;
+        if (m.kind == CTL_STARTED)
+            run_poststart(c, bundle, pid);
+        else if (m.kind == CTL_FAILED)
+            err_set(e, -EIO, "%s", m.text);
+    }
+    while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+        ;
+    run_poststop(c, bundle);
+    return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+static int run_with_late_hooks(struct globals *g, struct boot_config *c, struct state *state,
+                               const struct container_args *a, const char *bundle, struct err *e)
+{
+    struct launch_options o = g->launch;
+    sigset_t set;
+    int pair[2], sigfd;
+    supervise_signal_set(&set);
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0 ||
+        sigprocmask(SIG_BLOCK, &set, nullptr) < 0 ||
+        (sigfd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
+        return err_errno(e, 1, "supervisor");
+    o.notify = pair[1];
+    pid_t pid = fork();
+    if (pid < 0)
+        return err_errno(e, 1, "supervisor");
+    if (pid == 0) {
+        close(pair[0]);
+        supervisor_main(c, &o, state, bundle, -1);
+    }
+    close(pair[1]);
+    struct ctl_msg go = {.kind = CTL_GO};
+    if (state_write(state, c->spec, bundle, pid, false, e) ||
+        (a->pid_file && pid_file_write(a->pid_file, pid, e)) ||
+        fd_send(pair[0], &go, sizeof(go), nullptr, 0, 0) < 0) {
+        kill(pid, SIGKILL);
+        state_remove(state);
+        return err_set(e, 1, "the supervisor of the container was killed");
+    }
+    close(state->dir); // the lock is the child's alone
+    return stand_by(c, bundle, pid, pair[0], sigfd, e);
 }
 
 int container_run(struct globals *g, struct container_args *a, int argc, char **argv, int i,
@@ -268,16 +372,19 @@ int container_run(struct globals *g, struct container_args *a, int argc, char **
     if (!a->detach && terminal && !isatty(0))
         return err_set(e, 1, "process.terminal: is true, but standard input is not a terminal");
     c->hold = a->hold;
+    environment_warn(c->spec);
     if (pod_resolve(c, g->launch.state_root, e))
         return 1;
     if (state_create(&state, g->launch.state_root, c->spec->id, e))
         return 1;
     if (a->detach)
         return start_detached(g, c, &state, a, bundle, e);
+    if (c->spec->hooks[HOOK_POSTSTART].n || c->spec->hooks[HOOK_POSTSTOP].n)
+        return run_with_late_hooks(g, c, &state, a, bundle, e);
     if (state_write(&state, c->spec, bundle, getpid(), false, e) ||
         (a->pid_file && pid_file_write(a->pid_file, getpid(), e))) {
         state_remove(&state);
         return 1;
     }
-    return launch_run(c, &g->launch, &state, e);
+    return supervise_container(c, &g->launch, &state, bundle, e);
 }

@@ -282,7 +282,7 @@ static int exec_run_flags(struct globals *g, const struct exec_flags *f, int arg
     return run_here(sock, p, e);
 }
 
-static int exec_run(struct globals *g, int argc, char **argv, struct err *e)
+static int exec_command(struct globals *g, int argc, char **argv, struct err *e)
 {
     struct exec_flags f = {};
     const char *unused = nullptr;
@@ -305,6 +305,17 @@ static int exec_run(struct globals *g, int argc, char **argv, struct err *e)
     if (i + 1 >= argc && !f.process)
         return err_set(e, 1, "process args cannot be empty");
     return exec_run_flags(g, &f, argc - i, argv + i, e);
+}
+
+// Its own failures are apart from the program's statuses, as engines expect.
+static int exec_run(struct globals *g, int argc, char **argv, struct err *e)
+{
+    constexpr int own_failure = 255;
+    int status = exec_command(g, argc, argv, e);
+    if (!e->text[0])
+        return status;
+    err_prefix(e, "exec failed: ");
+    return own_failure;
 }
 
 // --- ps -----------------------------------------------------------------------------------------------

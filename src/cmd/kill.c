@@ -2,6 +2,7 @@
 // nacre kill, delete.
 #include "cmd/client.h"
 #include "host/raw.h"
+#include "oci/hooks.h"
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -82,6 +83,10 @@ static int delete_one(struct globals *g, const char *id, bool force, struct err 
                        container_status_name(c.status));
     if (err == -EBUSY)
         return err_set(e, 1, "container %s does not end", id);
+    if (!err)
+        hooks_run_all(&c.info.hooks[HOOK_POSTSTOP], HOOK_POSTSTOP,
+                      &(struct hook_context){.id = id, .bundle = c.info.bundle, .netns = -1,
+                                             .annotations = &c.info.annotations});
     // Somebody else has removed it in the same moment: with --force all the same.
     if (err == -ENOENT && force)
         e->text[0] = 0;

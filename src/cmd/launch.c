@@ -321,7 +321,7 @@ int launch_run(struct boot_config *cfg, const struct launch_options *o, struct s
         err = prepare(&l, stdio, e);
     struct supervisor s = {
         .state = state, .debug = o->debug, .detached = o->detached, .hold = cfg->hold,
-        .notify = o->detached ? o->notify : -1, .uid = geteuid(), .member = cfg->sandbox,
+        .notify = o->notify, .uid = geteuid(), .member = cfg->sandbox,
     };
     if (!err)
         err = supervise_signals(&s, e); // blocked before the children exist: none is lost

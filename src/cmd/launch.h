@@ -98,7 +98,7 @@ struct launch_options {
     bool debug, strace, fast_off, patching_off;
     const char *strace_list; // null: all
     bool detached;           // nobody reads what we write; state stays at the end
-    int notify;              // detached: the command that waits for CTL_STARTED or CTL_FAILED
+    int notify;              // who waits for CTL_STARTED or CTL_FAILED; -1: nobody
 };
 // Runs the container in the foreground until its end. The exit status for the shell, with *e filled
 // in when it is not the program's own. state (may be null) is removed at the end. Afterwards this

@@ -3,6 +3,7 @@
 // on standard error (and a record in --log's file) that names the object and the cause.
 #include "cmd/cmd.h"
 #include "host/raw.h"
+#include "oci/state.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -133,13 +134,14 @@ static int parse_globals(struct globals *g, int argc, char **argv, int *i, bool 
         {"h", OPT_BOOL, &help},
     };
     g->launch.platform = "systrap";
+    g->launch.notify = -1;
     int err = opts_parse(opts, ARRAY_LEN(opts), argc, argv, i, e);
     if (err)
         return err;
     if (version || help) {
         *done = true;
         if (version)
-            puts("nacre version 0.1.0\nspec: 1.0.2");
+            puts("nacre version 0.1.0\nspec: " STATE_OCI_VERSION "");
         return version ? 0 : help_print(nullptr, e);
     }
     if (strcmp(g->launch.platform, "systrap") != 0 && strcmp(g->launch.platform, "ptrace") != 0)

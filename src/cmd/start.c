@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // nacre start, pause, resume, wait: one request each.
 #include "cmd/client.h"
+#include "oci/hooks.h"
 #include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -19,7 +20,18 @@ static int simple(struct globals *g, int argc, char **argv, enum ctl_kind kind,
 
 static int start_run(struct globals *g, int argc, char **argv, struct err *e)
 {
-    return simple(g, argc, argv, CTL_START, "cannot start a container that has stopped", e);
+    struct container c;
+    const char *id = only_id(argc, argv, e);
+    if (!id || container_find(g, id, &c, e))
+        return 1;
+    if (c.status == CONTAINER_STOPPED)
+        return err_set(e, 1, "cannot start a container that has stopped");
+    int status = container_request(&c, CTL_START, 0, e);
+    if (!status)
+        hooks_run_all(&c.info.hooks[HOOK_POSTSTART], HOOK_POSTSTART,
+                      &(struct hook_context){.id = id, .bundle = c.info.bundle, .pid = c.info.pid,
+                                             .annotations = &c.info.annotations, .netns = -1});
+    return status;
 }
 static int pause_run(struct globals *g, int argc, char **argv, struct err *e)
 {

@@ -19,7 +19,7 @@ static int pid_of(const struct container *c)
 static struct json_object *state_json(const struct container *c)
 {
     struct json_object *o = json_object_new_object(), *notes = json_object_new_object();
-    add(o, "ociVersion", "1.0.2");
+    add(o, "ociVersion", STATE_OCI_VERSION);
     add(o, "id", c->info.id);
     json_object_object_add(o, "pid", json_object_new_int(pid_of(c)));
     add(o, "status", container_status_name(c->status));

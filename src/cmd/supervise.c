@@ -30,12 +30,17 @@
 static const int forwarded[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGALRM,
                                 SIGWINCH, SIGTSTP};
 
+void supervise_signal_set(sigset_t *set)
+{
+    sigemptyset(set);
+    for (size_t i = 0; i < ARRAY_LEN(forwarded); i++)
+        sigaddset(set, forwarded[i]);
+}
+
 int supervise_signals(struct supervisor *s, struct err *e)
 {
     sigset_t set;
-    sigemptyset(&set);
-    for (size_t i = 0; i < ARRAY_LEN(forwarded); i++)
-        sigaddset(&set, forwarded[i]);
+    supervise_signal_set(&set);
     s->sentry.control = s->gofer.control = -1;
     clients_init(s);
     if ((s->sigfd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)) < 0)
@@ -215,7 +220,7 @@ static void serve_requests(struct supervisor *s, const struct pollfd *p)
 int supervise_run(struct supervisor *s, struct err *e)
 {
     struct outcome sentry = {}, gofer = {};
-    if (confine_self(s->debug, e)) {
+    if ((s->state && state_listen(s->state, e)) || confine_self(s->debug, e)) {
         supervise_abort(s);
         return 1;
     }

@@ -5,6 +5,7 @@
 #pragma once
 #include "cmd/launch.h"
 #include "oci/state.h"
+#include <signal.h>
 #include <sys/types.h>
 
 struct supervised {
@@ -38,6 +39,7 @@ struct supervisor {
 };
 // Blocks the signals that are to be forwarded and opens the signalfd. First of all.
 MUST_CHECK int supervise_signals(struct supervisor *s, struct err *e);
+void supervise_signal_set(sigset_t *set); // those that are forwarded
 // Kills and reaps whatever was started.
 void supervise_abort(struct supervisor *s);
 // Confines this process and runs until the sandbox is gone. The exit status; *e is filled in when

@@ -5,171 +5,42 @@
 // specification asks; keys that would change what a container may do and that we do not have are
 // refused by name.
 #include "base/slab.h"
-#include "oci/seccomp.h"
-#include "oci/spec.h"
+#include "oci/reader.h"
 #include <errno.h>
 #include <fcntl.h>
-#include <json-c/json.h>
-#include <linux/sched.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-// A value and where it stands.
-struct place {
-    struct json_object *v; // borrowed; null: not there
-    char path[256];
-    struct err *e;
+PRINTF_LIKE(2, 3) static int warn(struct spec_process *p, const char *fmt, ...)
+{
+    char text[600];
+    va_list ap;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    return strlist_add(&p->warnings, text);
+}
+
+struct cap_set {
+    struct spec_process *process;
+    uint64_t mask;
 };
-
-static struct place place_of(const struct place *p, struct json_object *v, const char *fmt,
-                             const char *name, size_t index)
+static int add_cap(struct place el, void *arg)
 {
-    struct place c = {.v = v, .e = p->e};
-    int n = snprintf(c.path, sizeof(c.path), "%s", p->path);
-    if (n >= 0 && (size_t)n < sizeof(c.path)) {
-        if (name)
-            snprintf(c.path + n, sizeof(c.path) - (size_t)n, fmt, n ? "." : "", name);
-        else
-            snprintf(c.path + n, sizeof(c.path) - (size_t)n, "[%zu]", index);
-    }
-    return c;
-}
-static struct place member(const struct place *p, const char *name)
-{
-    struct json_object *v = nullptr;
-    if (p->v)
-        json_object_object_get_ex(p->v, name, &v);
-    return place_of(p, v, "%s%s", name, 0);
-}
-static struct place element(const struct place *p, size_t i)
-{
-    return place_of(p, json_object_array_get_idx(p->v, i), nullptr, nullptr, i);
-}
-
-static int wrong(const struct place *p, const char *what)
-{
-    return err_set(p->e, -EINVAL, "%s: expected %s, found %s", p->path, what,
-                   p->v ? json_object_to_json_string_ext(p->v, JSON_C_TO_STRING_PLAIN) : "nothing");
-}
-static int is_type(const struct place *p, json_type t, const char *what)
-{
-    return json_object_is_type(p->v, t) ? 0 : wrong(p, what);
-}
-
-// Readers: an absent value leaves *out as it is.
-static int get_bool(struct place p, bool *out)
-{
-    if (!p.v)
-        return 0;
-    if (is_type(&p, json_type_boolean, "true or false"))
-        return -EINVAL;
-    *out = json_object_get_boolean(p.v);
-    return 0;
-}
-static int get_int(struct place p, int64_t lo, int64_t hi, int64_t *out)
-{
-    if (!p.v)
-        return 0;
-    if (is_type(&p, json_type_int, "an integer"))
-        return -EINVAL;
-    int64_t v = json_object_get_int64(p.v);
-    if (v < lo || v > hi || (v == INT64_MAX && json_object_get_uint64(p.v) > INT64_MAX))
-        return err_set(p.e, -EINVAL, "%s: %s is out of range", p.path, json_object_get_string(p.v));
-    *out = v;
-    return 0;
-}
-static int get_u32(struct place p, uint32_t *out)
-{
-    int64_t v = *out;
-    int err = get_int(p, 0, UINT32_MAX, &v);
-    *out = (uint32_t)v;
-    return err;
-}
-// Unsigned 64 bits; -1 means "no limit" to some writers.
-static int get_u64(struct place p, uint64_t *out)
-{
-    if (!p.v)
-        return 0;
-    if (is_type(&p, json_type_int, "an integer"))
-        return -EINVAL;
-    if (json_object_get_int64(p.v) < 0)
-        return err_set(p.e, -EINVAL, "%s: %s is out of range", p.path, json_object_get_string(p.v));
-    *out = json_object_get_uint64(p.v);
-    return 0;
-}
-static int get_str(struct place p, char **out)
-{
-    if (!p.v)
-        return 0;
-    if (is_type(&p, json_type_string, "a string"))
-        return -EINVAL;
-    const char *s = json_object_get_string(p.v);
-    if (strlen(s) != (size_t)json_object_get_string_len(p.v))
-        return err_set(p.e, -EINVAL, "%s: contains a NUL character", p.path);
-    char *copy = mem_strdup(s);
-    if (!copy)
-        return err_set(p.e, -ENOMEM, "%s: out of memory", p.path);
-    mem_free(*out);
-    *out = copy;
-    return 0;
-}
-// Calls fn for each element of an array that may be absent or null.
-static int each(struct place p, int (*fn)(struct place el, void *arg), void *arg)
-{
-    if (!p.v)
-        return 0;
-    if (is_type(&p, json_type_array, "an array"))
-        return -EINVAL;
-    for (size_t i = 0; i < json_object_array_length(p.v); i++) {
-        int err = fn(element(&p, i), arg);
-        if (err)
-            return err;
-    }
-    return 0;
-}
-static int each_member(struct place p, int (*fn)(struct place el, const char *key, void *arg),
-                       void *arg)
-{
-    if (!p.v)
-        return 0;
-    if (is_type(&p, json_type_object, "an object"))
-        return -EINVAL;
-    json_object_object_foreach(p.v, key, val)
-    {
-        int err = fn(place_of(&p, val, "%s%s", key, 0), key, arg);
-        if (err)
-            return err;
-    }
-    return 0;
-}
-static int object(struct place p)
-{
-    return p.v ? is_type(&p, json_type_object, "an object") : 0;
-}
-
-static int add_string(struct place el, void *list)
-{
+    struct cap_set *set = arg;
     char *s = nullptr;
-    int err = el.v ? get_str(el, &s) : wrong(&el, "a string");
-    if (!err && strlist_add(list, s))
-        err = err_set(el.e, -ENOMEM, "%s: out of memory", el.path);
-    mem_free(s);
-    return err;
-}
-static int add_cap(struct place el, void *mask)
-{
-    char *s = nullptr;
-    int err = el.v ? get_str(el, &s) : wrong(&el, "a string");
+    int err = el.v ? read_str(el, &s) : place_wrong(&el, "a string");
     if (err)
         return err;
     int cap = cap_from_name(s);
     if (cap >= 0)
-        *(uint64_t *)mask |= 1ull << cap;
+        set->mask |= 1ull << cap;
     else
-        err = err_set(el.e, -EINVAL, "%s: unknown capability %s", el.path, s);
+        err = warn(set->process, "%s: unknown capability %.100s: ignored", el.path, s);
     mem_free(s);
     return err;
 }
@@ -178,8 +49,8 @@ static int add_gid(struct place el, void *arg)
     struct spec_process *p = arg;
     uint32_t gid = 0;
     if (!el.v)
-        return wrong(&el, "an integer");
-    int err = get_u32(el, &gid);
+        return place_wrong(&el, "an integer");
+    int err = read_u32(el, &gid);
     if (err)
         return err;
     uint32_t *v = mem_realloc(p->gids, (p->ngids + 1) * sizeof(*v));
@@ -194,14 +65,14 @@ static int add_rlimit(struct place el, void *arg)
     struct spec_process *p = arg;
     struct spec_rlimit r = {};
     char *type = nullptr;
-    if (!el.v || is_type(&el, json_type_object, "an object"))
-        return wrong(&el, "an object");
-    struct place name = member(&el, "type");
-    int err = name.v ? get_str(name, &type) : wrong(&name, "a string");
+    if (!el.v || place_is(&el, json_type_object, "an object"))
+        return place_wrong(&el, "an object");
+    struct place name = place_member(&el, "type");
+    int err = name.v ? read_str(name, &type) : place_wrong(&name, "a string");
     if (!err)
-        err = get_u64(member(&el, "soft"), &r.soft);
+        err = read_u64(place_member(&el, "soft"), &r.soft);
     if (!err)
-        err = get_u64(member(&el, "hard"), &r.hard);
+        err = read_u64(place_member(&el, "hard"), &r.hard);
     int which = err ? 0 : rlimit_from_name(type);
     if (!err && which < 0)
         err = err_set(el.e, -EINVAL, "%s: unknown limit %s", name.path, type);
@@ -226,9 +97,23 @@ static int read_caps(struct place c, struct spec_process *p)
 {
     static const char *const names[CAPS_SETS] = {"bounding", "effective", "inheritable",
                                                  "permitted", "ambient"};
-    int err = object(c);
-    for (int i = 0; !err && i < CAPS_SETS; i++)
-        err = each(member(&c, names[i]), add_cap, &p->caps[i]);
+    int err = read_object(c);
+    for (int i = 0; !err && i < CAPS_SETS; i++) {
+        struct cap_set set = {.process = p};
+        err = read_each(place_member(&c, names[i]), add_cap, &set);
+        p->caps[i] = set.mask;
+    }
+    return err;
+}
+
+// Labels of the host's security modules: the sandbox has none, its walls are others.
+static int read_label(struct place at, struct spec_process *p)
+{
+    char *s = nullptr;
+    int err = read_str(at, &s);
+    if (!err && s && s[0])
+        err = warn(p, "%s: %.100s is not applied: there are no such labels inside", at.path, s);
+    mem_free(s);
     return err;
 }
 
@@ -236,31 +121,33 @@ static int read_process(struct place pl, struct spec_process *p)
 {
     if (!pl.v)
         return err_set(pl.e, -EINVAL, "process: missing: nothing to run");
-    int err = object(pl);
-    struct place user = member(&pl, "user"), size = member(&pl, "consoleSize"), at;
-    if (err || (err = object(user)) || (err = object(size)) ||
-        (err = get_bool(member(&pl, "terminal"), &p->terminal)) ||
-        (err = get_u32(member(&size, "height"), &p->term_rows)) ||
-        (err = get_u32(member(&size, "width"), &p->term_cols)) ||
-        (err = each(member(&pl, "args"), add_string, &p->args)) ||
-        (err = each(member(&pl, "env"), add_string, &p->env)) ||
-        (err = get_str(member(&pl, "cwd"), &p->cwd)) ||
-        (err = get_u32(member(&user, "uid"), &p->uid)) ||
-        (err = get_u32(member(&user, "gid"), &p->gid)) ||
-        (err = each(member(&user, "additionalGids"), add_gid, p)) ||
-        (err = read_caps(member(&pl, "capabilities"), p)) ||
-        (err = each(member(&pl, "rlimits"), add_rlimit, p)) ||
-        (err = get_bool(member(&pl, "noNewPrivileges"), &p->no_new_privs)))
+    int err = read_object(pl);
+    struct place user = place_member(&pl, "user"), size = place_member(&pl, "consoleSize"), at;
+    if (err || (err = read_object(user)) || (err = read_object(size)) ||
+        (err = read_bool(place_member(&pl, "terminal"), &p->terminal)) ||
+        (err = read_u32(place_member(&size, "height"), &p->term_rows)) ||
+        (err = read_u32(place_member(&size, "width"), &p->term_cols)) ||
+        (err = read_each(place_member(&pl, "args"), read_add_string, &p->args)) ||
+        (err = read_each(place_member(&pl, "env"), read_add_string, &p->env)) ||
+        (err = read_str(place_member(&pl, "cwd"), &p->cwd)) ||
+        (err = read_u32(place_member(&user, "uid"), &p->uid)) ||
+        (err = read_u32(place_member(&user, "gid"), &p->gid)) ||
+        (err = read_each(place_member(&user, "additionalGids"), add_gid, p)) ||
+        (err = read_caps(place_member(&pl, "capabilities"), p)) ||
+        (err = read_each(place_member(&pl, "rlimits"), add_rlimit, p)) ||
+        (err = read_label(place_member(&pl, "apparmorProfile"), p)) ||
+        (err = read_label(place_member(&pl, "selinuxLabel"), p)) ||
+        (err = read_bool(place_member(&pl, "noNewPrivileges"), &p->no_new_privs)))
         return err;
-    at = member(&user, "umask");
+    at = place_member(&user, "umask");
     int64_t v = 0;
-    if ((err = get_int(at, 0, 0777, &v)))
+    if ((err = read_int(at, 0, 0777, &v)))
         return err;
     p->has_umask = at.v;
     p->umask = (uint32_t)v;
-    at = member(&pl, "oomScoreAdj");
+    at = place_member(&pl, "oomScoreAdj");
     v = 0;
-    if ((err = get_int(at, -1000, 1000, &v)))
+    if ((err = read_int(at, -1000, 1000, &v)))
         return err;
     p->has_oom_score_adj = at.v;
     p->oom_score_adj = (int32_t)v;
@@ -274,7 +161,7 @@ static int read_process(struct place pl, struct spec_process *p)
 static int add_mount_option(struct place el, void *mount)
 {
     char *s = nullptr;
-    int err = el.v ? get_str(el, &s) : wrong(&el, "a string");
+    int err = el.v ? read_str(el, &s) : place_wrong(&el, "a string");
     if (err)
         return err;
     err = spec_mount_option(mount, s);
@@ -288,20 +175,20 @@ static int add_mount_option(struct place el, void *mount)
 static int add_mount(struct place el, void *arg)
 {
     struct spec *s = arg;
-    if (!el.v || is_type(&el, json_type_object, "an object"))
-        return wrong(&el, "an object");
+    if (!el.v || place_is(&el, json_type_object, "an object"))
+        return place_wrong(&el, "an object");
     struct spec_mount *m = spec_mount_add(s, "", "", "");
     if (!m)
         return err_set(el.e, -ENOMEM, "%s: out of memory", el.path);
     int err;
-    if ((err = get_str(member(&el, "destination"), &m->dest)) ||
-        (err = get_str(member(&el, "type"), &m->type)) ||
-        (err = get_str(member(&el, "source"), &m->source)) ||
-        (err = each(member(&el, "options"), add_mount_option, m)))
+    if ((err = read_str(place_member(&el, "destination"), &m->dest)) ||
+        (err = read_str(place_member(&el, "type"), &m->type)) ||
+        (err = read_str(place_member(&el, "source"), &m->source)) ||
+        (err = read_each(place_member(&el, "options"), add_mount_option, m)))
         return err;
     if (m->dest[0] != '/') {
-        struct place d = member(&el, "destination");
-        return wrong(&d, "an absolute path");
+        struct place d = place_member(&el, "destination");
+        return place_wrong(&d, "an absolute path");
     }
     if (strcmp(m->type, "bind") == 0)
         m->bind = true;
@@ -309,77 +196,6 @@ static int add_mount(struct place el, void *arg)
         return err_set(el.e, -EINVAL, "%s.source: empty, but the mount is a bind mount", el.path);
     if (!m->bind && !m->type[0])
         return err_set(el.e, -EINVAL, "%s.type: missing", el.path);
-    return 0;
-}
-
-static int add_kv(struct place el, const char *key, void *list)
-{
-    char *s = nullptr;
-    int err = el.v ? get_str(el, &s) : wrong(&el, "a string");
-    if (!err && spec_kv_add(list, key, s))
-        err = err_set(el.e, -ENOMEM, "%s: out of memory", el.path);
-    mem_free(s);
-    return err;
-}
-
-static const struct {
-    const char *name;
-    uint32_t type;
-} namespace_names[] = {
-    {"pid", CLONE_NEWPID}, {"network", CLONE_NEWNET}, {"mount", CLONE_NEWNS}, {"ipc", CLONE_NEWIPC},
-    {"uts", CLONE_NEWUTS}, {"user", CLONE_NEWUSER}, {"cgroup", CLONE_NEWCGROUP},
-    {"time", CLONE_NEWTIME},
-};
-static int add_namespace(struct place el, void *arg)
-{
-    struct spec *s = arg;
-    char *type = nullptr, *path = nullptr;
-    if (!el.v || is_type(&el, json_type_object, "an object"))
-        return wrong(&el, "an object");
-    struct place t = member(&el, "type");
-    int err = t.v ? get_str(t, &type) : wrong(&t, "a string");
-    if (!err)
-        err = get_str(member(&el, "path"), &path);
-    size_t i = 0;
-    while (!err && i < ARRAY_LEN(namespace_names) && strcmp(type, namespace_names[i].name) != 0)
-        i++;
-    if (!err && i == ARRAY_LEN(namespace_names))
-        err = err_set(el.e, -EINVAL, "%s: unknown namespace %s", t.path, type);
-    struct spec_namespace *v = nullptr;
-    if (!err && !(v = mem_realloc(s->namespaces, (s->nnamespaces + 1) * sizeof(*v))))
-        err = err_set(el.e, -ENOMEM, "%s: out of memory", el.path);
-    if (!err) {
-        s->namespaces = v;
-        v[s->nnamespaces++] = (struct spec_namespace){
-            .type = namespace_names[i].type, .path = path && path[0] ? path : nullptr};
-        if (path && path[0])
-            path = nullptr;
-    }
-    mem_free(type);
-    mem_free(path);
-    return err;
-}
-
-static int read_linux(struct place l, struct spec *s)
-{
-    int err = object(l);
-    struct place res = member(&l, "resources");
-    if (err || (err = object(res)))
-        return err;
-    struct place mem = member(&res, "memory"), pids = member(&res, "pids");
-    int64_t limit = 0, npids = 0;
-    if ((err = each(member(&l, "namespaces"), add_namespace, s)) ||
-        (err = each_member(member(&l, "sysctl"), add_kv, &s->sysctl)) ||
-        (err = each(member(&l, "maskedPaths"), add_string, &s->masked_paths)) ||
-        (err = each(member(&l, "readonlyPaths"), add_string, &s->readonly_paths)) ||
-        (err = spec_seccomp_compile(member(&l, "seccomp").v, &s->seccomp, l.e)) ||
-        (err = get_str(member(&l, "cgroupsPath"), &s->cgroups_path)) || (err = object(mem)) ||
-        (err = object(pids)) ||
-        (err = get_int(member(&mem, "limit"), -1, INT64_MAX, &limit)) ||
-        (err = get_int(member(&pids, "limit"), -1, INT64_MAX, &npids)))
-        return err;
-    s->memory_limit = limit > 0 ? (uint64_t)limit : 0;
-    s->pids_limit = npids > 0 ? (uint64_t)npids : 0;
     return 0;
 }
 
@@ -392,36 +208,32 @@ static int check_host_name(const struct place *root, const char *key, const char
 
 static int read_root(struct place top, struct spec *s)
 {
-    struct place root = member(&top, "root");
+    struct place root = place_member(&top, "root");
     int err;
-    if ((err = get_str(member(&top, "ociVersion"), &s->version)))
+    if ((err = read_str(place_member(&top, "ociVersion"), &s->version)))
         return err;
     if (!s->version)
         return err_set(top.e, -EINVAL, "ociVersion: missing");
     if (s->version[0] != '1' || s->version[1] != '.')
         return err_set(top.e, -EINVAL, "ociVersion: %s is not supported (1.x is)", s->version);
-    if ((err = read_process(member(&top, "process"), &s->process)))
+    if ((err = read_process(place_member(&top, "process"), &s->process)))
         return err;
     if (!root.v)
         return err_set(top.e, -EINVAL, "root: missing");
-    if ((err = object(root)) || (err = get_str(member(&root, "path"), &s->root_path)) ||
-        (err = get_bool(member(&root, "readonly"), &s->root_readonly)))
+    if ((err = read_object(root)) || (err = read_str(place_member(&root, "path"), &s->root_path)) ||
+        (err = read_bool(place_member(&root, "readonly"), &s->root_readonly)))
         return err;
     if (!s->root_path || !s->root_path[0])
         return err_set(top.e, -EINVAL, "root.path: missing");
-    if ((err = get_str(member(&top, "hostname"), &s->hostname)) ||
-        (err = get_str(member(&top, "domainname"), &s->domainname)) ||
+    if ((err = read_str(place_member(&top, "hostname"), &s->hostname)) ||
+        (err = read_str(place_member(&top, "domainname"), &s->domainname)) ||
         (err = check_host_name(&top, "hostname", s->hostname)) ||
         (err = check_host_name(&top, "domainname", s->domainname)) ||
-        (err = each(member(&top, "mounts"), add_mount, s)) ||
-        (err = each_member(member(&top, "annotations"), add_kv, &s->annotations)) ||
-        (err = read_linux(member(&top, "linux"), s)))
+        (err = read_each(place_member(&top, "mounts"), add_mount, s)) ||
+        (err = read_each_member(place_member(&top, "annotations"), read_add_kv, &s->annotations)) ||
+        (err = read_linux(place_member(&top, "linux"), s)))
         return err;
-    struct place hooks = member(&top, "hooks");
-    if (hooks.v && json_object_is_type(hooks.v, json_type_object) &&
-        json_object_object_length(hooks.v) > 0)
-        return err_set(top.e, -ENOTSUP, "hooks: not supported");
-    return 0;
+    return read_hooks(place_member(&top, "hooks"), s->hooks);
 }
 
 static int parse(const char *text, size_t n, int (*fn)(struct place top, void *arg), void *arg,

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <linux/sched.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
 
@@ -66,15 +67,21 @@ TEST(config_errors_name_the_place)
         {CONFIG(",\"user\":{\"umask\":512}", ""), "process.user.umask"},
         {CONFIG(",\"env\":[1]", ""), "process.env[0]"},
         {CONFIG(",\"env\":[\"a\\u0000b\"]", ""), "NUL"},
-        {CONFIG(",\"capabilities\":{\"effective\":[\"CAP_X\"]}", ""), "CAP_X"},
         {CONFIG(",\"rlimits\":[{\"type\":\"RLIMIT_NOFILE\",\"soft\":2,\"hard\":1}]", ""), "soft"},
         {CONFIG("", ",\"hostname\":7"), "hostname"},
         {CONFIG("", ",\"mounts\":[{\"destination\":\"x\",\"type\":\"proc\"}]"),
          "mounts[0].destination"},
         {CONFIG("", ",\"mounts\":[{\"destination\":\"/x\",\"type\":\"bind\"}]"),
          "mounts[0].source"},
-        {CONFIG("", ",\"linux\":{\"namespaces\":[{\"type\":\"pod\"}]}"), "unknown namespace"},
-        {CONFIG("", ",\"hooks\":{\"prestart\":[]}"), "hooks"},
+        {CONFIG("", ",\"linux\":{\"namespaces\":[{\"type\":\"pod\"}]}"), "namespaces[0].type: pod"},
+        {CONFIG("", ",\"linux\":{\"namespaces\":[{\"type\":\"pid\",\"path\":\"x\"}]}"), "absolute"},
+        {CONFIG("", ",\"linux\":{\"namespaces\":[{\"type\":\"pid\"},{\"type\":\"pid\"}]}"), "twice"},
+        {CONFIG("", ",\"linux\":{\"uidMappings\":[{\"containerID\":0,\"hostID\":1}]}"), "size"},
+        {CONFIG("", ",\"linux\":{\"devices\":[{\"type\":\"x\",\"path\":\"/dev/x\"}]}"), "devices[0].type"},
+        {CONFIG("", ",\"linux\":{\"seccomp\":{\"defaultAction\":\"SCMP_ACT_MAYBE\"}}"), "MAYBE"},
+        {CONFIG("", ",\"linux\":{\"rootfsPropagation\":\"upwards\"}"), "rootfsPropagation: upwards"},
+        {CONFIG("", ",\"hooks\":{\"prestart\":[{\"path\":\"hook\"}]}"), "hooks.prestart[0].path"},
+        {CONFIG("", ",\"hooks\":{\"poststop\":[{\"path\":\"/h\",\"timeout\":0}]}"), "timeout"},
         {CONFIG("", "") "x", "follows"},
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
@@ -82,6 +89,48 @@ TEST(config_errors_name_the_place)
         if (!strstr(e.text, bad[i].place))
             fail_msg("case %zu: \"%s\" does not name %s", i, e.text, bad[i].place);
     }
+}
+
+TEST(config_warnings)
+{
+    struct spec *s;
+    assert_int_equal(parse(&s, CONFIG(",\"capabilities\":{\"effective\":[\"CAP_X\",\"CAP_KILL\"]},"
+                                      "\"apparmorProfile\":\"p\"", "")), 0);
+    assert_int_equal(s->process.caps[CAPS_EFFECTIVE], 1 << 5);
+    assert_int_equal(s->process.warnings.n, 2);
+    assert_non_null(strstr(s->process.warnings.v[0], "process.capabilities.effective[0]"));
+    assert_non_null(strstr(s->process.warnings.v[1], "apparmorProfile"));
+    spec_free(s);
+}
+
+TEST(config_linux)
+{
+    struct spec *s;
+    assert_int_equal(
+        parse(&s, CONFIG("", ",\"linux\":{\"namespaces\":[{\"type\":\"network\",\"path\":\"/n\"},{\"type\":"
+                             "\"user\"}],\"uidMappings\":[{\"containerID\":0,\"hostID\":1000,\"size\":5}],"
+                             "\"devices\":[{\"path\":\"/dev/z\",\"type\":\"c\",\"major\":1,\"minor\":5,"
+                             "\"fileMode\":438}]},\"hooks\":{\"startContainer\":"
+                             "[{\"path\":\"/h\",\"args\":[\"h\",\"a\"],\"env\":[\"A=1\"],\"timeout\":3}]}")),
+        0);
+    assert_string_equal(spec_namespace(s, CLONE_NEWNET)->path, "/n");
+    assert_null(spec_namespace(s, CLONE_NEWUSER)->path);
+    assert_null(spec_namespace(s, CLONE_NEWPID));
+    assert_int_equal(s->uid_maps.v[0].outside, 1000);
+    struct wire w = {.writing = true}, r = {};
+    wire_spec(&w, s);
+    assert_false(w.bad);
+    struct spec *c = spec_new();
+    r.in = span_of(w.out.p, w.out.len);
+    wire_spec(&r, c);
+    assert_false(r.bad);
+    assert_int_equal(c->devices[0].minor, 5);
+    assert_int_equal(c->devices[0].mode, 0666);
+    assert_int_equal(c->hooks[HOOK_START_CONTAINER].v[0].timeout, 3);
+    assert_string_equal(c->hooks[HOOK_START_CONTAINER].v[0].args.v[1], "a");
+    strbuf_free(&w.out);
+    spec_free(c);
+    spec_free(s);
 }
 
 TEST(config_depth_and_size)

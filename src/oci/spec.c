@@ -36,9 +36,34 @@ void spec_process_free(struct spec_process *p)
     mem_free(p->user);
     mem_free(p->gids);
     mem_free(p->rlimits);
+    strlist_free(&p->warnings);
     *p = (struct spec_process){};
 }
-
+void spec_hooks_free(struct spec_hooks *h)
+{
+    for (size_t i = 0; i < h->n; i++) {
+        mem_free(h->v[i].path);
+        strlist_free(&h->v[i].args);
+        strlist_free(&h->v[i].env);
+    }
+    mem_free(h->v);
+    *h = (struct spec_hooks){};
+}
+static void linux_free(struct spec *s)
+{
+    for (int i = 0; i < HOOK_KINDS; i++)
+        spec_hooks_free(&s->hooks[i]);
+    for (size_t i = 0; i < s->nnamespaces; i++)
+        mem_free(s->namespaces[i].path);
+    mem_free(s->namespaces);
+    mem_free(s->uid_maps.v);
+    mem_free(s->gid_maps.v);
+    for (size_t i = 0; i < s->ndevices; i++)
+        mem_free(s->devices[i].path);
+    mem_free(s->devices);
+    mem_free(s->rootfs_propagation);
+    mem_free(s->mount_label);
+}
 const struct spec_namespace *spec_namespace(const struct spec *s, uint32_t type)
 {
     for (size_t i = 0; i < s->nnamespaces; i++)
@@ -64,9 +89,7 @@ void spec_free(struct spec *s)
     strlist_free(&s->masked_paths);
     strlist_free(&s->readonly_paths);
     mem_free(s->seccomp.insns);
-    for (size_t i = 0; i < s->nnamespaces; i++)
-        mem_free(s->namespaces[i].path);
-    mem_free(s->namespaces);
+    linux_free(s);
     mem_free(s->cgroups_path);
     mem_free(s->version);
     mem_free(s->id);

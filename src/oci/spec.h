@@ -39,10 +39,34 @@ struct spec_process {
     bool no_new_privs;
     bool has_oom_score_adj;
     int32_t oom_score_adj;
+    struct strlist warnings; // what was read and does not apply here; stays with the command line
 };
+struct spec_hook {
+    char *path;
+    struct strlist args, env; // args[0] is the program's name for itself
+    uint32_t timeout;         // seconds; 0: none
+};
+struct spec_hooks {
+    struct spec_hook *v;
+    size_t n;
+};
+enum hook_kind : int { HOOK_PRESTART, HOOK_CREATE_RUNTIME, HOOK_CREATE_CONTAINER,
+                       HOOK_START_CONTAINER, HOOK_POSTSTART, HOOK_POSTSTOP, HOOK_KINDS };
 struct spec_namespace {
     uint32_t type; // CLONE_NEW*
     char *path;    // null: a new one
+};
+struct spec_id_map {
+    uint32_t inside, outside, count;
+};
+struct spec_id_maps {
+    struct spec_id_map *v;
+    size_t n;
+};
+struct spec_device {
+    char *path;
+    uint32_t type; // S_IFCHR, S_IFBLK, S_IFIFO
+    uint32_t major, minor, mode, uid, gid;
 };
 struct spec_mount {
     char *dest, *type, *source;
@@ -69,9 +93,14 @@ struct spec {
     struct spec_kvs annotations;
     struct spec_kvs sysctl;
     struct strlist masked_paths, readonly_paths;
-    struct spec_seccomp seccomp;
+    struct spec_hooks hooks[HOOK_KINDS];
     struct spec_namespace *namespaces;
     size_t nnamespaces;
+    struct spec_id_maps uid_maps, gid_maps;
+    struct spec_device *devices;
+    size_t ndevices;
+    struct spec_seccomp seccomp;
+    char *rootfs_propagation, *mount_label;
     char *cgroups_path;
     uint64_t memory_limit; // linux.resources.memory.limit; 0: none
     uint64_t pids_limit;   // linux.resources.pids.limit; 0: none
@@ -80,6 +109,7 @@ struct spec {
 struct spec *spec_new(void); // null: no memory
 void spec_free(struct spec *s);
 void spec_process_free(struct spec_process *p); // what it points to
+void spec_hooks_free(struct spec_hooks *h);
 // The namespace of that type (CLONE_NEW*) in linux.namespaces, or null.
 const struct spec_namespace *spec_namespace(const struct spec *s, uint32_t type);
 void strlist_free(struct strlist *l);
@@ -102,6 +132,7 @@ MUST_CHECK int spec_load(struct spec *s, const char *bundle, struct err *e);
 MUST_CHECK int spec_load_process(struct spec_process *p, const char *path, struct err *e);
 // The text of a default config.json, as `nacre spec` writes it.
 const char *spec_template(void);
+const char *hook_kind_name(enum hook_kind k); // as in config.json
 
 // --- names.c ---
 int cap_from_name(const char *name);        // CAP_CHOWN ... -> number; -1

@@ -4,6 +4,7 @@
 #include "oci/state.h"
 #include "base/slab.h"
 #include "host/raw.h"
+#include "oci/hooks.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
@@ -125,6 +126,8 @@ static bool load(int dir, struct state_info *out)
         out->keep = get_number(o, "keep") != 0;
         ok = out->bundle && out->rootfs && out->created && out->owner && out->pid > 0;
     }
+    if (ok && json_object_object_get_ex(o, "hooks", &a) && hooks_from_json(a, out->hooks))
+        ok = false;
     if (ok && json_object_object_get_ex(o, "annotations", &a) &&
         json_object_is_type(a, json_type_object)) {
         json_object_object_foreach(a, key, v) {
@@ -147,6 +150,8 @@ void state_info_free(struct state_info *i)
         mem_free(i->annotations.v[k].value);
     }
     mem_free(i->annotations.v);
+    for (int k = 0; k < HOOK_KINDS; k++)
+        spec_hooks_free(&i->hooks[k]);
     *i = (struct state_info){};
 }
 
@@ -176,7 +181,7 @@ int state_read(int root, const char *id, struct state_info *out, struct err *e)
     snprintf(out->id, sizeof(out->id), "%s", id);
     // Shared: two that look do not disturb each other.
     out->alive = flock(dir, LOCK_SH | LOCK_NB) < 0;
-    char *text = out->alive ? nullptr : read_whole(dir, state_exit, 16);
+    char *text = read_whole(dir, state_exit, 16);
     if (text && *text)
         out->exit_status = atoi(text);
     mem_free(text);
@@ -277,9 +282,16 @@ static int make_files(struct state *s, struct err *e)
     s->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     socket_name(s->dir, &a);
     if (s->exit < 0 || s->listener < 0 ||
-        bind(s->listener, (struct sockaddr *)&a, sizeof(a)) < 0 || listen(s->listener, 64) < 0)
+        bind(s->listener, (struct sockaddr *)&a, sizeof(a)) < 0)
         return err_errno(e, -errno, "control socket of %s", s->id);
     return 0;
+}
+int state_listen(struct state *s, struct err *e)
+{
+    constexpr int waiting = 64;
+    return listen(s->listener, waiting) < 0
+               ? err_errno(e, -errno, "control socket of %s", s->id)
+               : 0;
 }
 
 int state_create(struct state *s, const char *root, const char *id, struct err *e)
@@ -352,6 +364,10 @@ int state_write(struct state *s, const struct spec *spec, const char *bundle, pi
     for (size_t i = 0; i < spec->annotations.n; i++)
         add_string(notes, spec->annotations.v[i].key, spec->annotations.v[i].value);
     json_object_object_add(o, "annotations", notes);
+    struct spec_hooks later[HOOK_KINDS] = {};
+    later[HOOK_POSTSTART] = spec->hooks[HOOK_POSTSTART];
+    later[HOOK_POSTSTOP] = spec->hooks[HOOK_POSTSTOP];
+    json_object_object_add(o, "hooks", hooks_to_json(later));
     const char *text = json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN);
     int fd = text ? openat(s->dir, state_tmp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC,
                            0600)

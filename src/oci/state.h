@@ -18,15 +18,17 @@ struct state {
     char id[256];
 };
 constexpr int STATE_SCHEMA = 1;
+#define STATE_OCI_VERSION "1.2.0"
 struct state_info {
     char id[256];
     char *bundle, *rootfs, *created, *owner;
     struct spec_kvs annotations;
+    struct spec_hooks hooks[HOOK_KINDS]; // those that are still to come: poststart, poststop
     pid_t pid;           // the supervisor's
     uint64_t start_time; // its, in clock ticks since boot
     bool keep;
     bool alive;          // the supervisor lives
-    int exit_status;     // of a dead one; -1: it could not say
+    int exit_status;     // of one that has ended; -1: it could not say, or goes on
 };
 // [A-Za-z0-9_+.-]{1,255}, not "." or "..".
 MUST_CHECK int state_check_id(const char *id, struct err *e);
@@ -36,6 +38,8 @@ MUST_CHECK int state_create(struct state *s, const char *root, const char *id, s
 // Writes ROOT/ID/state.json by rename: a reader sees all of it or nothing.
 MUST_CHECK int state_write(struct state *s, const struct spec *spec, const char *bundle, pid_t pid,
                            bool keep, struct err *e);
+// From now on commands can connect; before, they find a container that is being created.
+MUST_CHECK int state_listen(struct state *s, struct err *e);
 // Host calls: only writes, unlinks, closes (they happen under the supervisor's filter).
 void state_exit_status(struct state *s, int status);
 void state_remove(struct state *s);

@@ -141,6 +141,36 @@ static void wire_mount(struct wire *w, struct spec_mount *m)
         w->bad = true;
 }
 
+static void wire_hooks(struct wire *w, struct spec_hooks *h)
+{
+    size_t n = wire_array(w, &h->n, (void **)&h->v, sizeof(*h->v));
+    for (size_t i = 0; i < n; i++) {
+        wire_str(w, &h->v[i].path);
+        wire_strlist(w, &h->v[i].args);
+        wire_strlist(w, &h->v[i].env);
+        wire_u32(w, &h->v[i].timeout);
+        if (!w->bad && !h->v[i].path)
+            w->bad = true;
+    }
+}
+static void wire_devices(struct wire *w, struct spec *s)
+{
+    size_t n = wire_array(w, &s->ndevices, (void **)&s->devices, sizeof(*s->devices));
+    for (size_t i = 0; i < n; i++) {
+        struct spec_device *d = &s->devices[i];
+        wire_str(w, &d->path);
+        wire_u32(w, &d->type);
+        wire_u32(w, &d->major);
+        wire_u32(w, &d->minor);
+        wire_u32(w, &d->mode);
+        wire_u32(w, &d->uid);
+        wire_u32(w, &d->gid);
+        if (!w->bad && !d->path)
+            w->bad = true;
+    }
+}
+// Hooks of other kinds, namespaces and id maps are the command line's business: the processes that
+// it starts never hear of them.
 void wire_spec(struct wire *w, struct spec *s)
 {
     wire_str(w, &s->version);
@@ -161,6 +191,8 @@ void wire_spec(struct wire *w, struct spec *s)
     for (size_t i = 0; i < n; i++)
         wire_u64(w, &s->seccomp.insns[i]);
     wire_u32(w, &s->seccomp.flags);
+    wire_hooks(w, &s->hooks[HOOK_START_CONTAINER]);
+    wire_devices(w, s);
     wire_str(w, &s->cgroups_path);
     wire_u64(w, &s->memory_limit);
     wire_u64(w, &s->pids_limit);

@@ -9,11 +9,12 @@ N() { timeout 60 "$NACRE" --platform="$PLATFORM" --root "$t/state" "$@" </dev/nu
 finish() { local id; for id in $(N list -q 2>/dev/null); do N delete --force "$id" 2>/dev/null; done; rm -rf "$t"; }
 trap '[ $BASHPID = $$ ] && finish' EXIT
 is() { if [ "$2" = "$3" ]; then echo "ok $1"; else echo "# is \"$(printf %s "$3" | tr '\n' '|')\", should be \"$2\""; echo "FAIL $1"; status=1; fi; }
-fails() { # name text command...: status 1, and the text on standard error
-    local name=$1 text=$2 out st
+fails() { # name text command...: status 1 (of exec: 255), and the text on standard error
+    local name=$1 text=$2 out st want=1
     shift 2
+    [ "$2" = exec ] && want=255
     out=$("$@" 2>&1 >/dev/null); st=$?
-    if [ $st = 1 ] && printf %s "$out" | grep -qF -- "$text"; then echo "ok $name"
+    if [ $st = $want ] && printf %s "$out" | grep -qF -- "$text"; then echo "ok $name"
     else echo "# status $st: $out"; echo "FAIL $name"; status=1; fi
 }
 st() { N state "$1" 2>/dev/null | python3 -c 'import json,sys; print(json.load(sys.stdin)["status"])' 2>/dev/null; }
@@ -73,7 +74,7 @@ N create --bundle "$b" --pid-file "$t/pid" a >"$t/out" 2>&1; is create 0 $?
 is created-status created "$(st a)"
 is not-started "" "$(cat "$t/out")"
 is pid-file "$(cat "$t/pid")" "$(N state a | python3 -c 'import json,sys; print(json.load(sys.stdin)["pid"])')"
-is state-json "a x $b 1.0.2" "$(N state a | python3 -c 'import json,sys; d=json.load(sys.stdin); print(d["id"], d["annotations"]["org.test"], d["bundle"], d["ociVersion"])')"
+is state-json "a x $b 1.2.0" "$(N state a | python3 -c 'import json,sys; d=json.load(sys.stdin); print(d["id"], d["annotations"]["org.test"], d["bundle"], d["ociVersion"])')"
 fails create-twice "already exists" N create --bundle "$b" a
 fails exec-before-start "not started" N exec a true
 N start a; is start 0 $?
@@ -91,7 +92,7 @@ N kill a SIGUSR2; is kill-ignored-by-init running "$(st a)"
 is exec "uid=0 gid=0" "$(N exec a id | cut -d' ' -f1,2 | sed 's/([a-z]*)//g')"
 N exec a sh -c 'exit 9'; is exec-status 9 $?
 N exec a sh -c 'kill -9 $$'; is exec-signal 137 $?
-N exec a nosuchprogram 2>"$t/err"; is exec-missing "127 1" "$? $(grep -c 'executable file not found in \$PATH' "$t/err")"
+N exec a nosuchprogram 2>"$t/err"; is exec-missing "255 1" "$? $(grep -c 'executable file not found in \$PATH' "$t/err")"
 is exec-flags "12:34 /bin v" "$(N exec --user 12:34 --cwd /bin --env K=v a sh -c 'echo $(id -u):$(id -g) $PWD $K')"
 is exec-stdin hello "$(echo hello | timeout 20 "$NACRE" --platform="$PLATFORM" --root "$t/state" exec a cat)"
 python3 -c 'import json; json.dump({"args":["sh","-c","echo $A"],"cwd":"/","env":["PATH=/bin","A=file"],"user":{"uid":0,"gid":0}}, open("'"$t"'/p.json","w"))'
@@ -139,7 +140,7 @@ N create --bundle "$b" d >/dev/null 2>&1; N delete d; is delete-created "0 0" "$
 
 # Errors of the start.
 bundle "$t/bad" true "c['process']['args']=['/no/such']"
-N create --bundle "$t/bad" --pid-file "$t/nopid" bad 2>"$t/err"; is create-missing-program "127 1 0" "$? $(grep -c 'no such file or directory' "$t/err") $(ls "$t/state" | wc -l)"
+N create --bundle "$t/bad" --pid-file "$t/nopid" bad 2>"$t/err"; is create-missing-program "1 1 0" "$? $(grep -c 'no such file or directory' "$t/err") $(ls "$t/state" | wc -l)"
 [ ! -e "$t/nopid" ]; is no-pid-file 0 $?
 N --log "$t/log" --log-format json create --bundle "$t/bad" bad 2>/dev/null; is json-log error "$(tail -n 1 "$t/log" | python3 -c 'import json,sys; print(json.loads(sys.stdin.read())["level"])')"
 

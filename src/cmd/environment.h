@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a container's supervisor is on the host before the sandbox is started: in the namespaces that
+// the configuration names, with the hooks run that belong there.
+#pragma once
+#include "cmd/launch.h"
+#include "oci/hooks.h"
+
+// Says once what of the configuration does not apply here.
+void environment_warn(const struct spec *s);
+// Joins or makes the network namespace: /proc/PID/ns/net of this process is the container's from
+// now on. Then the hooks prestart, createRuntime and createContainer.
+MUST_CHECK int environment_enter(const struct spec *s, const char *bundle, struct err *e);
