@@ -10,11 +10,12 @@ N() { timeout 60 "$NACRE" --platform="$PLATFORM" --root "$t/state" "$@" </dev/nu
 finish() { local id; for id in $(N list -q 2>/dev/null); do N delete --force "$id" 2>/dev/null; done; rm -rf "$t"; }
 trap '[ $BASHPID = $$ ] && finish' EXIT
 is() { if [ "$2" = "$3" ]; then echo "ok $1"; else echo "# is \"$(printf %s "$3" | tr '\n' '|')\", should be \"$2\""; echo "FAIL $1"; status=1; fi; }
-fails() { # name text command...: status 1, and the text on standard error
-    local name=$1 text=$2 out st
+fails() { # name text command...: status 1 (of exec: 255), and the text on standard error
+    local name=$1 text=$2 out st want=1
     shift 2
+    [ "$2" = exec ] && want=255
     out=$("$@" 2>&1 >/dev/null); st=$?
-    if [ $st = 1 ] && printf %s "$out" | grep -qF -- "$text"; then echo "ok $name"
+    if [ $st = $want ] && printf %s "$out" | grep -qF -- "$text"; then echo "ok $name"
     else echo "# status $st: $out"; echo "FAIL $name"; status=1; fi
 }
 st() { N state "$1" 2>/dev/null | python3 -c 'import json,sys; print(json.load(sys.stdin)["status"])' 2>/dev/null; }
@@ -132,7 +133,7 @@ N create --bundle "$t/b-c" c >/dev/null 2>&1; N kill c TERM; until_is 'st c' sto
 N delete c
 N create --bundle "$t/b-c" c >/dev/null 2>&1; N delete c; is delete-created "0 2" "$? $(N list -q | wc -l)"
 bundle bad true "member(); $(shared pod); c['process']['args']=['/no/such']"
-N create --bundle "$t/b-bad" bad 2>"$t/err"; is missing-program "127 1" "$? $(grep -c 'no such file or directory' "$t/err")"
+N create --bundle "$t/b-bad" bad 2>"$t/err"; is missing-program "1 1" "$? $(grep -c 'no such file or directory' "$t/err")"
 bundle bad true "member(); c['process']['cwd']='/name/x'"
 fails bad-cwd "working directory" N create --bundle "$t/b-bad" bad
 bundle bad true "member('nobody')"
