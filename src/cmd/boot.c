@@ -26,6 +26,7 @@
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 
 // --- from the first fiber on ----------------------------------------------------------------------
@@ -82,13 +83,40 @@ static void must(int err, const char *what)
         boot_fail(1, "Sentry: %s: %s", what, strerror(-err));
 }
 
+static int figure(int fd)
+{
+    return host_call(__NR_fcntl, fd, F_GETFD) >= 0 ? fd : -1;
+}
 static void set_machine(const struct boot_config *c)
 {
-    machine.ncpus = (int)c->ncpus;
-    machine.mem_total = c->mem_total;
     if (c->spec->pids_limit)
         machine.tasks_max = c->spec->pids_limit;
+    machine.memory_usage_fd = figure(BOOT_FD_MEMORY_USAGE);
+    machine.memory_stat_fd = figure(BOOT_FD_MEMORY_STAT);
+    machine.memory_events_fd = figure(BOOT_FD_MEMORY_EVENTS);
+    machine.events_v1 = c->memory_v1;
     machine.boot_realtime_ns = (uint64_t)(ktime_realtime() - ktime_boottime());
+}
+
+// The first stub, and with it all others, is what the host's OOM killer is to take before the Sentry,
+// which goes up for as long as the stub is made. (Back down needs no right: oom_score_adj_min.)
+static int oom_score_fd = -1;
+static void open_oom_score(void)
+{
+    constexpr int above = 64;
+    long low = host_call(__NR_openat, AT_FDCWD, "/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC, 0);
+    if (low < 0)
+        return;
+    oom_score_fd = (int)host_call(__NR_fcntl, low, F_DUPFD_CLOEXEC, above);
+    host_call(__NR_close, low);
+}
+static void set_oom_score(int32_t score)
+{
+    char text[16];
+    int n = snprintf(text, sizeof(text), "%d", (int)score);
+    struct iovec v = {text, (size_t)n};
+    if (oom_score_fd >= 0) // where it is not allowed, all are equal
+        host_call(__NR_pwritev2, oom_score_fd, &v, 1, 0, 0, 0);
 }
 
 // Opens what the platform reads after /proc is gone.
@@ -102,6 +130,7 @@ static int confine_sentry(const struct boot_config *c)
         host_call(__NR_close, low);
     }
     must(confine_die_with_parent(), "parent death signal");
+    open_oom_score();
     proc_boot_init(); // the last look at the host's files
     must(confine_empty_root(), "empty root");
     must(confine_private_tmpfs(c->tmpfs_size, &dirfd), "private tmpfs");
@@ -131,7 +160,7 @@ void boot_main(void)
     constexpr uint64_t fixed = 1 << 0 | 1 << 1 | 1 << 2 | 1 << BOOT_FD_CONTROL |
                                1 << BOOT_FD_CONFIG | 1 << BOOT_FD_LOG | 1 << BOOT_FD_NINEP;
     uint64_t want = fixed;
-    for (int fd = BOOT_FD_STDIN; fd <= BOOT_FD_STDERR; fd++) // each may be absent
+    for (int fd = BOOT_FD_STDIN; fd <= BOOT_FD_MEMORY_EVENTS; fd++) // each may be absent
         want |= (uint64_t)(host_call(__NR_fcntl, fd, F_GETFD) >= 0) << fd;
     if (confine_check_fds(want, BOOT_FD_END))
         boot_fail(1, "Sentry: unexpected descriptors");
@@ -151,15 +180,20 @@ void boot_main(void)
     strace_enter = on_strace_enter;
     strace_exit = on_strace_exit;
     set_machine(c);
+    uint32_t headroom = boot_set_limits(c);
     int maps = confine_sentry(c);
     const struct platform_ops *ops = platform_of(c);
+    set_oom_score(c->oom_stubs);
     must(ops->init(&(struct platform_config){.maps_fd = maps, .no_answers = c->fast_off,
                                              .no_patching = c->patching_off}), "platform");
+    set_oom_score(c->oom_own);
+    host_call(__NR_close, oom_score_fd);
     mm_use_platform(ops);
-    mm_set_total_memory(c->mem_total);
+    mm_set_total_memory(c->host_memory); // as under Linux, a cgroup does not count before pages are there
     boot_stage(c, "platform");
     must(confine_not_dumpable(), "dumpable");
-    must(sched_init(&(struct sched_config){.nworkers = (int)c->ncpus, .poll = true}), "threads");
+    must(sched_init(&(struct sched_config){.nworkers = (int)c->ncpus, .poll = true,
+                                           .headroom = headroom}), "threads");
     must(hostcalls_install(ops == &ptrace_ops ? TABLE_SENTRY_PTRACE : TABLE_SENTRY, c->debug, true),
          "seccomp filter");
     boot_stage(c, "locked down");

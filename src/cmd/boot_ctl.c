@@ -8,6 +8,7 @@
 #include "fs/tty.h"
 #include "host/fdpass.h"
 #include "host/raw.h"
+#include "kern/limits.h"
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -139,6 +140,45 @@ static void do_freeze(struct request *q, bool freeze)
     ctl_tell(q->b->fd, CTL_REPLY, q->m.token, 0, nullptr);
 }
 
+// --- limits -----------------------------------------------------------------------------------------
+static uint32_t host_cpus;   // without limits
+static uint64_t host_memory;
+static uint32_t set_machine_limits(const struct cgroup_view *v)
+{
+    WRITE_SHARED(machine.ncpus, (int)cgroup_view_cpus(v, host_cpus));
+    WRITE_SHARED(machine.mem_total, MIN(host_memory, v->memory_max));
+    machine_set_view(v);
+    return MAX(cgroup_view_headroom(v, host_cpus), 1u); // less than one CPU is none to poll on
+}
+uint32_t boot_set_limits(const struct boot_config *c)
+{
+    host_cpus = c->host_cpus;
+    host_memory = c->host_memory;
+    return set_machine_limits(&c->view);
+}
+
+// `update`: the host's limits have changed already; the guest hears of it. The machine is the
+// sandbox's: of a container that joined it, the number of tasks is its own.
+static void do_update(struct request *q)
+{
+    struct cgroup_view v, old;
+    constexpr uint64_t most = 1 << 22;
+    static_assert(sizeof(v) < sizeof(q->m.text));
+    memcpy(&v, q->m.text, sizeof(v));
+    machine_get_view(&old);
+    bool limited = v.pids_max < most;
+    if (v.pids_max)
+        task_set_max(q->b->first, limited ? (int)v.pids_max : 0);
+    if (q->b->sandbox) {
+        if (v.pids_max)
+            WRITE_SHARED(machine.tasks_max, limited ? v.pids_max : most);
+        else
+            v.pids_max = old.pids_max;
+        sched_set_headroom(set_machine_limits(&v));
+    }
+    ctl_tell(q->b->fd, CTL_REPLY, q->m.token, 0, nullptr);
+}
+
 static void work(struct request *q)
 {
     const struct ctl_msg *m = &q->m;
@@ -175,6 +215,9 @@ static void work(struct request *q)
         return;
     case CTL_JOIN:
         boot_join(q->b, m->token, q->fds, q->nfds, m->value);
+        return;
+    case CTL_UPDATE:
+        do_update(q);
         return;
     case CTL_PS:
         do_ps(q);

@@ -61,3 +61,5 @@ void boot_exec_hangup(struct boot_container *b, uint32_t token);
 // boot_ctl.c: listens to the one who stands for it.
 MUST_CHECK int boot_control_open(struct boot_container *b);
 void boot_signal(struct boot_container *b, int sig, bool everybody);
+// The limits at the start: of the machine that the guest sees, and of polling.
+uint32_t boot_set_limits(const struct boot_config *c);

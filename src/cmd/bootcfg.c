@@ -22,6 +22,19 @@ static void wire_root(struct wire *w, struct boot_root *r)
         w->bad = true;
 }
 
+static void wire_view(struct wire *w, struct cgroup_view *v)
+{
+    wire_bool(w, &v->present);
+    wire_u64(w, &v->memory_max);
+    wire_u64(w, &v->memory_low);
+    wire_u64(w, &v->swap_max);
+    wire_u64(w, (uint64_t *)&v->cpu_quota);
+    wire_u64(w, &v->cpu_period);
+    wire_u64(w, &v->cpu_weight);
+    wire_u32(w, &v->cpus);
+    wire_u64(w, &v->pids_max);
+}
+
 void wire_boot_config(struct wire *w, struct boot_config *c)
 {
     if (!w->writing && !(c->spec = spec_new()))
@@ -35,6 +48,12 @@ void wire_boot_config(struct wire *w, struct boot_config *c)
     wire_str(w, &c->platform);
     wire_u32(w, &c->ncpus);
     wire_u64(w, &c->mem_total);
+    wire_u32(w, &c->host_cpus);
+    wire_u64(w, &c->host_memory);
+    wire_view(w, &c->view);
+    wire_bool(w, &c->memory_v1);
+    wire_u32(w, (uint32_t *)&c->oom_own);
+    wire_u32(w, (uint32_t *)&c->oom_stubs);
     wire_u64(w, &c->tmpfs_size);
     wire_u32(w, &c->log_format);
     wire_u32(w, &c->log_level);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Requests to supervisors, see client.h.
 #include "cmd/client.h"
+#include "cmd/cgroups.h"
 #include "host/fdpass.h"
 #include <errno.h>
 #include <signal.h>
@@ -10,14 +11,18 @@
 #include <strings.h>
 #include <unistd.h>
 
+static int send_message(int sock, const struct ctl_msg *m, const int *fds, int nfds)
+{
+    long r;
+    do
+        r = fd_send(sock, m, sizeof(*m), fds, nfds, 0);
+    while (r == -EINTR);
+    return r < 0 ? -ECONNRESET : 0;
+}
 int control_send(int sock, enum ctl_kind kind, int value, const int *fds, int nfds)
 {
     struct ctl_msg m = {.kind = kind, .value = value};
-    long r;
-    do
-        r = fd_send(sock, &m, sizeof(m), fds, nfds, 0);
-    while (r == -EINTR);
-    return r < 0 ? -ECONNRESET : 0;
+    return send_message(sock, &m, fds, nfds);
 }
 
 int control_receive(int sock, struct ctl_msg *m)
@@ -38,9 +43,9 @@ const char *container_status_name(enum container_status s)
     return s >= 0 && (size_t)s < ARRAY_LEN(names) ? names[s] : "unknown";
 }
 
-static int ask(int sock, enum ctl_kind kind, int value, struct ctl_msg *m)
+static int ask(int sock, const struct ctl_msg *what, struct ctl_msg *m)
 {
-    int err = control_send(sock, kind, value, nullptr, 0);
+    int err = send_message(sock, what, nullptr, 0);
     while (!err && (err = control_receive(sock, m)) == -EINTR)
         err = 0;
     return err;
@@ -67,7 +72,8 @@ int container_look(int root, const char *id, struct container *c, struct err *e)
     if (sock < 0)
         return sock;
     // No answer: it has come to its end between the two.
-    if (ask(sock, CTL_STATE, 0, &m) == 0 && m.kind == CTL_REPLY)
+    const struct ctl_msg what = {.kind = CTL_STATE};
+    if (ask(sock, &what, &m) == 0 && m.kind == CTL_REPLY)
         c->status = (enum container_status)m.value;
     close(sock);
     return 0;
@@ -79,20 +85,59 @@ int container_find(struct globals *g, const char *id, struct container *c, struc
     return root < 0 ? root : container_look(root, id, c, e);
 }
 
-int container_request(const struct container *c, enum ctl_kind kind, int value, struct err *e)
+void container_wake(struct frozen *f, const struct container *c)
 {
+    struct err ignored = {};
+    f->c = c;
+    f->frozen = c->status == CONTAINER_PAUSED && cgroups_of(c->root, c->info.id, &f->cgroup) &&
+                cgroup_frozen(&f->cgroup) && cgroup_freeze(&f->cgroup, false, &ignored) == 0;
+}
+void container_sleep(struct frozen *f)
+{
+    struct container now;
+    struct err ignored = {};
+    if (!f->frozen || container_look(f->c->root, f->c->info.id, &now, &ignored))
+        return;
+    // Resumed meanwhile, or ended: then it must not be frozen again.
+    if (now.status == CONTAINER_PAUSED)
+        (void)!cgroup_freeze(&f->cgroup, true, &ignored);
+    state_info_free(&now.info);
+}
+
+static int request(const struct container *c, struct ctl_msg *send, struct err *e)
+{
+    static struct frozen frozen;
     struct ctl_msg m;
     int sock = state_connect(c->root, c->info.id, e);
     if (sock < 0)
         return err_set(e, 1, "container not running");
-    int err = ask(sock, kind, value, &m);
+    container_wake(&frozen, c);
+    int err = ask(sock, send, &m);
     close(sock);
+    bool deadly = (send->kind == CTL_KILL || send->kind == CTL_KILL_ALL) && send->value == SIGKILL;
+    if (!deadly) // frozen processes do not die
+        container_sleep(&frozen);
     if (err || m.kind != CTL_REPLY)
         return err_set(e, 1, "container not running");
     if (m.value == 0)
         return 0;
     err_set(e, 1, "%s", m.text);
     return m.value > 0 && m.value < 256 ? m.value : 1;
+}
+
+int container_request(const struct container *c, enum ctl_kind kind, int value, struct err *e)
+{
+    struct ctl_msg m = {.kind = kind, .value = value};
+    return request(c, &m, e);
+}
+int container_tell(const struct container *c, enum ctl_kind kind, const void *data, size_t n,
+                   struct err *e)
+{
+    struct ctl_msg m = {.kind = kind};
+    if (n >= sizeof(m.text))
+        return err_set(e, 1, "message too long");
+    memcpy(m.text, data, n);
+    return request(c, &m, e);
 }
 
 int signal_parse(const char *s)

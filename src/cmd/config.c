@@ -99,6 +99,9 @@ struct boot_config *config_new(struct globals *g, struct spec *spec, struct err 
     if (spec->memory_limit && spec->memory_limit < c->mem_total)
         c->mem_total = spec->memory_limit;
     c->tmpfs_size = l.memory / 2;
+    c->host_cpus = c->ncpus;
+    c->host_memory = l.memory;
+    c->view = CGROUP_VIEW_NONE;
     c->log_format = g->launch.log_format;
     c->log_level = g->launch.debug ? LOG_DEBUG : g->launch.strace ? LOG_INFO : LOG_WARN;
     c->debug = g->launch.debug;

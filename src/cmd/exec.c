@@ -326,9 +326,12 @@ static int ps_fetch(const struct container *c, char **out, struct err *e)
     int fd = memfd_create("ps", MFD_CLOEXEC), sock = state_connect(c->root, c->info.id, e);
     if (fd < 0 || sock < 0)
         return err_set(e, -EIO, "container not running");
+    static struct frozen frozen;
+    container_wake(&frozen, c);
     int err = control_send(sock, CTL_PS, 0, &fd, 1);
     while (!err && (err = control_receive(sock, &m)) == -EINTR)
         err = 0;
+    container_sleep(&frozen);
     if (!err && m.value != 0)
         err = err_set(e, -EIO, "%s", m.text);
     constexpr int64_t most = 64 << 20;

@@ -3,6 +3,7 @@
 // are what the user started: sockets, the sealed configuration, ids, descriptors. Then this process
 // becomes the supervisor (cmd/supervise.c).
 #include "cmd/launch.h"
+#include "cmd/cgroups.h"
 #include "cmd/supervise.h"
 #include "base/slab.h"
 #include "host/confine.h"
@@ -109,7 +110,11 @@ static int open_log(const struct launch *l, const char *name, struct err *e)
     prctl(PR_SET_PDEATHSIG, SIGKILL); // again after exec, which may clear it
     setsid(); // signals of the caller's terminal are the supervisor's to forward
     umask(0);
-    if (c->map_ids) {
+    if (l->o->cgroup) { // the supervisor is in all but the freezer's, if it is in any
+        step = "cgroup";
+        err = cgroup_enter(l->o->cgroup, !l->o->detached, true);
+    }
+    if (!err && c->map_ids) {
         step = "change of ids";
         if ((l->privileged && setgroups(0, nullptr) < 0) || setresgid(0, 0, 0) < 0 ||
             setresuid(0, 0, 0) < 0)
@@ -130,7 +135,7 @@ static int open_log(const struct launch *l, const char *name, struct err *e)
     // The control socket has moved to its place.
     struct ctl_msg m = {.kind = CTL_FAILED, .value = 1};
     snprintf(m.text, sizeof(m.text), "start of nacre %s: %s: %s", c->name, step, strerror(-err));
-    if (fd_send(strcmp(step, "change of ids") == 0 ? c->control[1] : BOOT_FD_CONTROL, &m, sizeof(m),
+    if (fd_send(strcmp(step, "change of ids") == 0 || strcmp(step, "cgroup") == 0 ? c->control[1] : BOOT_FD_CONTROL, &m, sizeof(m),
                 nullptr, 0, 0) < 0)
         _exit(2);
     _exit(1);
@@ -140,7 +145,7 @@ static int spawn_child(struct launch *l, struct child *c, struct err *e)
 {
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, c->control) < 0)
         return err_errno(e, -errno, "control socket");
-    c->pid = spawn_clone(c->namespaces, &c->pidfd);
+    c->pid = spawn_clone_into(c->namespaces, l->o->cgroup ? l->o->cgroup->inner : -1, &c->pidfd);
     if (c->pid == 0)
         child_main(l, c);
     close(c->control[1]);
@@ -242,7 +247,9 @@ static int prepare(struct launch *l, int stdio[3], struct err *e)
     for (int i = 0; i < 3; i++) {
         l->sentry.fds[BOOT_FD_STDIN - 3 + i] = stdio[i];
         l->gofer.fds[BOOT_FD_STDIN - 3 + i] = -1;
+        l->gofer.fds[BOOT_FD_MEMORY_USAGE - 3 + i] = -1;
     }
+    cgroups_open_figures(l->o, l->cfg, &l->sentry.fds[BOOT_FD_MEMORY_USAGE - 3]);
     return 0;
 }
 
@@ -283,6 +290,26 @@ static void raise_file_limit(void)
     }
 }
 
+// The host's OOM killer is to take the guest's processes, not what they live on: those who may set
+// it do so for themselves and what they start; the Sentry gives its stubs what the configuration says.
+static void protect_from_oom(struct boot_config *c)
+{
+    constexpr int32_t protected = -998, most = 1000, apart = 500;
+    char text[16] = "";
+    int fd = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+    int32_t inherited = n > 0 ? atoi(text) : 0;
+    c->oom_own = protected;
+    c->oom_stubs = c->spec->process.has_oom_score_adj ? c->spec->process.oom_score_adj : inherited;
+    snprintf(text, sizeof(text), "%d", protected);
+    if (n > 0 && pwrite(fd, text, strlen(text), 0) < 0) { // not allowed: then the others go up
+        c->oom_own = inherited;
+        c->oom_stubs = MIN(MAX(c->oom_stubs, inherited) + apart, most);
+    }
+    if (fd >= 0)
+        close(fd);
+}
+
 static void choose_namespaces(struct launch *l)
 {
     constexpr uint64_t common =
@@ -315,6 +342,8 @@ int launch_run(struct boot_config *cfg, const struct launch_options *o, struct s
         err = allocate_ids(&l, e);
         err = MIN(err, 0);
     }
+    if (!err)
+        protect_from_oom(cfg);
     if (!err && o->detached)
         err = drop_stdio(2, e);
     if (!err)
@@ -322,6 +351,7 @@ int launch_run(struct boot_config *cfg, const struct launch_options *o, struct s
     struct supervisor s = {
         .state = state, .debug = o->debug, .detached = o->detached, .hold = cfg->hold,
         .notify = o->notify, .uid = geteuid(), .member = cfg->sandbox,
+        .janitor = o->janitor, .janitor_fd = o->janitor_fd,
     };
     if (!err)
         err = supervise_signals(&s, e); // blocked before the children exist: none is lost

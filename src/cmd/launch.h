@@ -4,6 +4,7 @@
 // the same binary, which find fixed descriptors and their configuration in a sealed memory file.
 #pragma once
 #include "base/log.h"
+#include "kern/limits.h"
 #include "oci/wire.h"
 
 // Descriptors of a started process, after 0-2, which are /dev/null.
@@ -15,6 +16,9 @@ enum boot_fd : int {
     BOOT_FD_STDIN,       // Sentry only: the guest's 0-2; each may be absent
     BOOT_FD_STDOUT,
     BOOT_FD_STDERR,
+    BOOT_FD_MEMORY_USAGE, // Sentry only: the host's figures of our cgroup; each may be absent
+    BOOT_FD_MEMORY_STAT,
+    BOOT_FD_MEMORY_EVENTS,
     BOOT_FD_END,
 };
 
@@ -41,6 +45,7 @@ enum ctl_kind : uint32_t {
     // control socket, configuration, socket to its Gofer, streams. The answer says that it is taken;
     // what then happens (CTL_STARTED, CTL_FAILED, CTL_EXITED, requests) is told over its own socket.
     CTL_JOIN,
+    CTL_UPDATE,     // text: struct cgroup_view, the limits that hold from now on
     CTL_PS,         // descriptor: a memory file for the list
     CTL_HANGUP,     // supervisor -> Sentry: the connection of this token is gone
     CTL_REPLY,      // value: 0, or an exit status with the reason in text
@@ -67,6 +72,11 @@ struct boot_config {
     char *platform;
     uint32_t ncpus;
     uint64_t mem_total;      // what the guest may believe to have
+    uint32_t host_cpus;      // without the container's own limits
+    uint64_t host_memory;
+    struct cgroup_view view; // those limits
+    bool memory_v1;          // BOOT_FD_MEMORY_EVENTS has v1's form
+    int32_t oom_own, oom_stubs; // oom_score_adj: of Sentry and Gofer, of the guest's processes
     uint64_t tmpfs_size;     // of the Sentry's private tmpfs
     uint32_t log_format, log_level;
     bool debug;              // filter violations are reported before they kill
@@ -91,6 +101,7 @@ void boot_config_free(struct boot_config *c);
 struct boot_config *boot_config_read(void);
 
 // --- the side that starts (launch.c) ---
+struct cgroup_entry;
 struct launch_options {
     const char *platform, *state_root;
     const char *log_file, *debug_log_dir;
@@ -98,6 +109,9 @@ struct launch_options {
     bool debug, strace, fast_off, patching_off;
     const char *strace_list; // null: all
     bool detached;           // nobody reads what we write; state stays at the end
+    bool systemd_cgroup;     // cgroupsPath is slice:prefix:name
+    const struct cgroup_entry *cgroup; // where the processes go, or null
+    int janitor, janitor_fd; // foreground: a process that removes the cgroup when this closes; or 0
     int notify;              // who waits for CTL_STARTED or CTL_FAILED; -1: nobody
 };
 // Runs the container in the foreground until its end. The exit status for the shell, with *e filled

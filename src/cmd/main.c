@@ -112,7 +112,7 @@ static int parse_globals(struct globals *g, int argc, char **argv, int *i, bool 
 {
     const char *network = "none", *format = "text", *fast = "on", *patching = "on";
     struct opt_maybe strace = {};
-    bool version = false, help = false, systemd = false;
+    bool version = false, help = false;
     const char *rootless = nullptr, *criu = nullptr;
     const struct opt opts[] = {
         {"platform", OPT_STR, &g->launch.platform},
@@ -125,8 +125,8 @@ static int parse_globals(struct globals *g, int argc, char **argv, int *i, bool 
         {"log", OPT_STR, &g->launch.log_file},
         {"log-format", OPT_STR, &format},
         {"root", OPT_STR, &g->launch.state_root},
-        {"systemd-cgroup", OPT_BOOL, &systemd}, // engines give them; nothing here depends on them
-        {"rootless", OPT_STR, &rootless},
+        {"systemd-cgroup", OPT_BOOL, &g->launch.systemd_cgroup},
+        {"rootless", OPT_STR, &rootless}, // engines give them; nothing here depends on them
         {"criu", OPT_STR, &criu},
         {"version", OPT_BOOL, &version},
         {"v", OPT_BOOL, &version},

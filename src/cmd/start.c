@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // nacre start, pause, resume, wait: one request each.
+#include "cmd/cgroups.h"
 #include "cmd/client.h"
 #include "oci/hooks.h"
 #include <errno.h>
@@ -7,15 +8,14 @@
 #include <unistd.h>
 
 static int simple(struct globals *g, int argc, char **argv, enum ctl_kind kind,
-                  const char *stopped, struct err *e)
+                  const char *stopped, struct container *c, struct err *e)
 {
-    struct container c;
     const char *id = only_id(argc, argv, e);
-    if (!id || container_find(g, id, &c, e))
+    if (!id || container_find(g, id, c, e))
         return 1;
-    if (c.status == CONTAINER_STOPPED)
+    if (c->status == CONTAINER_STOPPED)
         return err_set(e, 1, "%s", stopped);
-    return container_request(&c, kind, 0, e);
+    return container_request(c, kind, 0, e);
 }
 
 static int start_run(struct globals *g, int argc, char **argv, struct err *e)
@@ -35,11 +35,23 @@ static int start_run(struct globals *g, int argc, char **argv, struct err *e)
 }
 static int pause_run(struct globals *g, int argc, char **argv, struct err *e)
 {
-    return simple(g, argc, argv, CTL_PAUSE, "container not running", e);
+    static struct cgroup cg;
+    struct container c;
+    int status = simple(g, argc, argv, CTL_PAUSE, "container not running", &c, e);
+    // The Sentry has stopped its tasks; the host's freezer stops it too, its timers, its threads and
+    // the file server.
+    if (!status && cgroups_of(c.root, c.info.id, &cg) && cgroup_freeze(&cg, true, e)) {
+        struct err ignored = {};
+        (void)!cgroup_freeze(&cg, false, &ignored);
+        (void)!container_request(&c, CTL_RESUME, 0, &ignored);
+        status = 1;
+    }
+    return status;
 }
 static int resume_run(struct globals *g, int argc, char **argv, struct err *e)
 {
-    return simple(g, argc, argv, CTL_RESUME, "container not paused", e);
+    struct container c;
+    return simple(g, argc, argv, CTL_RESUME, "container not paused", &c, e);
 }
 
 static int wait_run(struct globals *g, int argc, char **argv, struct err *e)

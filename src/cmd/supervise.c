@@ -69,6 +69,16 @@ static int reap(struct supervised *c)
     }
     return status;
 }
+// Nothing of the sandbox is left: its cgroup can go. Waits until it has.
+static void end_janitor(struct supervisor *s)
+{
+    struct supervised janitor = {.pid = s->janitor};
+    if (s->janitor <= 0)
+        return;
+    host_call(__NR_close, s->janitor_fd);
+    reap(&janitor);
+    s->janitor = 0;
+}
 void supervise_abort(struct supervisor *s)
 {
     if (s->state && !s->detached)
@@ -78,6 +88,7 @@ void supervise_abort(struct supervisor *s)
     kill_child(&s->gofer);
     reap(&s->sentry);
     reap(&s->gofer);
+    end_janitor(s);
 }
 
 // The container is not wanted any more.
@@ -267,6 +278,7 @@ int supervise_run(struct supervisor *s, struct err *e)
         p[2].fd = -1;
     kill_child(&s->gofer);
     reap(&s->gofer);
+    end_janitor(s);
     if (s->tty >= 0)
         host_call(__NR_ioctl, s->tty, TCSETSW, s->tty_modes);
     status = conclude(s, &sentry, &gofer, status, e);

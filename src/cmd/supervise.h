@@ -28,6 +28,7 @@ struct supervisor {
     unsigned char tty_modes[64]; // the kernel's struct termios
     bool debug;
     struct state *state; // null: none
+    int janitor, janitor_fd; // it removes our cgroup once the descriptor is closed; 0: none
     bool detached;       // the state directory stays, for `delete`
     bool hold;           // the program waits for `start`
     bool ending;         // member: we have asked for its end

@@ -33,6 +33,6 @@ MUST_CHECK int confine_attach_root(int dirfd);
 // Makes it the root and drops the old tree; working directory "/".
 MUST_CHECK int confine_pivot(int dirfd, bool readonly);
 // The Sentry's private tmpfs is behind this descriptor: its filter lets it open files nowhere else.
-constexpr int CONFINE_TMPFS_FD = 10;
+constexpr int CONFINE_TMPFS_FD = 13;
 // A mount of its own attached nowhere: 0700, nosuid, nodev, at most `size` bytes. The directory.
 MUST_CHECK int confine_private_tmpfs(uint64_t size, int *dirfd);

@@ -9,14 +9,19 @@
 #include <stdio.h>
 #include <string.h>
 
-pid_t spawn_clone(uint64_t flags, int *pidfd)
+pid_t spawn_clone_into(uint64_t flags, int cgroup, int *pidfd)
 {
     struct clone_args a = {
-        .flags = flags | CLONE_PIDFD,
+        .flags = flags | CLONE_PIDFD | (cgroup >= 0 ? CLONE_INTO_CGROUP : 0),
         .pidfd = (uint64_t)(uintptr_t)pidfd,
         .exit_signal = SIGCHLD,
+        .cgroup = cgroup >= 0 ? (uint64_t)cgroup : 0,
     };
     return (pid_t)host_call(__NR_clone3, &a, sizeof(a));
+}
+pid_t spawn_clone(uint64_t flags, int *pidfd)
+{
+    return spawn_clone_into(flags, -1, pidfd);
 }
 
 static int proc_write(pid_t pid, const char *name, const char *text)

@@ -7,6 +7,8 @@
 // As fork(), the child in the new namespaces of `flags` (CLONE_NEW*; all of them at once, also
 // CLONE_NEWTIME with offset 0). Child: 0. Parent: pid, and *pidfd (close-on-exec). Or -errno.
 MUST_CHECK pid_t spawn_clone(uint64_t flags, int *pidfd);
+// The same, the child in the cgroup (v2) of that directory from its first instruction; -1: in ours.
+MUST_CHECK pid_t spawn_clone_into(uint64_t flags, int cgroup, int *pidfd);
 // Maps user id 0 of pid's user namespace to host uid, group id 0 to host gid, one id each. Without
 // privilege (uid, gid are the caller's own) setgroups has to be forbidden: deny_setgroups.
 MUST_CHECK int spawn_map_ids(pid_t pid, uid_t uid, gid_t gid, bool deny_setgroups);

@@ -135,16 +135,11 @@ static int check_propagation(struct place p, const char *v)
 
 static int read_resources(struct place res, struct spec *s)
 {
-    int err = read_object(res);
-    struct place mem = place_member(&res, "memory"), pids = place_member(&res, "pids");
-    int64_t limit = 0, npids = 0;
-    if (err || (err = read_object(mem)) || (err = read_object(pids)) ||
-        (err = read_int(place_member(&mem, "limit"), -1, INT64_MAX, &limit)) ||
-        (err = read_int(place_member(&pids, "limit"), -1, INT64_MAX, &npids)))
-        return err;
-    s->memory_limit = limit > 0 ? (uint64_t)limit : 0;
-    s->pids_limit = npids > 0 ? (uint64_t)npids : 0;
-    return 0;
+    struct resources *r = &s->resources;
+    int err = resources_read(r, res.v, res.path, res.e);
+    s->memory_limit = r->v[RES_MEMORY] > 0 ? (uint64_t)r->v[RES_MEMORY] : 0;
+    s->pids_limit = r->v[RES_PIDS] > 0 ? (uint64_t)r->v[RES_PIDS] : 0;
+    return err;
 }
 
 int read_linux(struct place l, struct spec *s)

@@ -91,6 +91,7 @@ void spec_free(struct spec *s)
     mem_free(s->seccomp.insns);
     linux_free(s);
     mem_free(s->cgroups_path);
+    resources_free(&s->resources);
     mem_free(s->version);
     mem_free(s->id);
     mem_free(s->root_path);

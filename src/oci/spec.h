@@ -3,7 +3,7 @@
 // command line, handed to the Sentry as bytes (specwire.c), read there by cmd/boot.c.
 // All pointers are owned; spec_free() frees everything, also of a spec that was half filled in.
 #pragma once
-#include "oci/err.h"
+#include "oci/resources.h"
 
 struct strlist {
     char **v;
@@ -102,6 +102,7 @@ struct spec {
     struct spec_seccomp seccomp;
     char *rootfs_propagation, *mount_label;
     char *cgroups_path;
+    struct resources resources; // linux.resources; stays with the command line
     uint64_t memory_limit; // linux.resources.memory.limit; 0: none
     uint64_t pids_limit;   // linux.resources.pids.limit; 0: none
 };

@@ -3,6 +3,7 @@
 // component, never followed if it is a symbolic link.
 #include "oci/state.h"
 #include "base/slab.h"
+#include "oci/cgroup.h"
 #include "host/raw.h"
 #include "oci/hooks.h"
 #include <errno.h>
@@ -75,6 +76,7 @@ static void empty_dir(int dir)
     unlinkat(dir, state_file, 0);
     unlinkat(dir, state_socket, 0);
     unlinkat(dir, state_exit, 0);
+    unlinkat(dir, CGROUP_RECORD, 0);
 }
 
 // --- reading ------------------------------------------------------------------------------------
@@ -268,6 +270,8 @@ static int take(struct state *s)
     if (!err && load(s->dir, &old) && old.keep)
         err = -EEXIST;
     state_info_free(&old);
+    if (!err)
+        err = cgroup_record_remove(s->dir);
     if (err)
         close(s->dir);
     else
@@ -405,6 +409,8 @@ int state_delete(int root, const char *id, struct err *e)
     if (dir < 0)
         return dir;
     int err = lock_dir(root, id, dir);
+    if (!err && (err = cgroup_record_remove(dir)) != 0)
+        err = err_errno(e, err == -EBUSY ? -EAGAIN : err, "cgroup of %s cannot be removed", id);
     if (!err) {
         empty_dir(dir);
         if (unlinkat(root, id, AT_REMOVEDIR) < 0)

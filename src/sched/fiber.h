@@ -57,6 +57,7 @@ struct sched_config {
     int nworkers;        // host threads, one per CPU that the sandbox may use
     bool poll;           // may workers poll user-mode mailboxes at all
     size_t stack_size;   // 0: default
+    uint32_t headroom;   // CPUs that cpuset and quota leave, rounded down; 0: as many as there are
     uint32_t stuck_ms;   // a worker away from its loop for so long is reported; 0: default
 };
 // Starts the workers (threads, epoll, timers, I/O pool). After this, seccomp with TSYNC may be
@@ -70,6 +71,8 @@ void sched_stop(void);
 // worker: only log_write().
 extern void (*sched_stuck_hook)(void *fiber_data);
 int sched_nworkers(void);
+// The quota has changed: workers poll only where that takes no CPU time from guests. Any thread.
+void sched_set_headroom(uint32_t cpus);
 // Runs `fn(arg)` on an I/O pool thread while this fiber sleeps (uninterruptible): for host calls
 // that may block. Returns fn's result.
 long iopool_run(long (*fn)(void *), void *arg);

@@ -35,6 +35,7 @@ constexpr int EVENTS_MAX = 32;
 
 static struct worker workers[WORKERS_MAX];
 static int nworkers, ncpus;
+static uint32_t headroom; // [A] of those CPUs, what the quota leaves
 static bool may_poll, have_pwait2;
 static int kick_fd = -1;
 static uint32_t sleeping;    // [A] workers in (or on their way into) epoll
@@ -162,9 +163,10 @@ static bool poll_allowed(struct worker *w)
     for (int i = 0; i < nworkers; i++)
         busy += READ_SHARED(workers[i].nuser) +
                 (&workers[i] != w && READ_SHARED(workers[i].polling));
-    for (int i = 0; i < nworkers && busy > (uint32_t)ncpus; i++)
+    uint32_t room = READ_SHARED(headroom);
+    for (int i = 0; i < nworkers && busy > room; i++)
         busy -= MIN(user_sleeping(&workers[i]), busy - 1);
-    return busy <= (uint32_t)ncpus && !user_shares_cpu(w);
+    return busy <= room && !user_shares_cpu(w);
 }
 
 // A single fiber on the queue of a worker that is busy for long.
@@ -424,11 +426,17 @@ static int epoll_start(void)
     return err;
 }
 
+void sched_set_headroom(uint32_t cpus)
+{
+    WRITE_SHARED(headroom, cpus && cpus < (uint32_t)ncpus ? cpus : (uint32_t)ncpus);
+}
+
 int sched_init(const struct sched_config *cfg)
 {
     CHECK(nworkers == 0);
     ncpus = count_cpus();
     may_poll = cfg->poll && ncpus > 1;
+    sched_set_headroom(cfg->headroom);
     int n = MAX(1, MIN(cfg->nworkers, WORKERS_MAX));
     if (cfg->stack_size)
         fiber_stack_size = PAGE_ALIGN_UP(cfg->stack_size);

@@ -465,7 +465,7 @@ long sys_sched_yield(struct task *t)
 long sys_getcpu(struct task *t, uaddr_t cpu, uaddr_t node, uaddr_t cache)
 {
     int c = sched_worker_cpu();
-    uint32_t nr = c >= 0 && machine.ncpus > 0 ? (uint32_t)c % (uint32_t)machine.ncpus : 0, zero = 0;
+    uint32_t nr = c >= 0 && machine_ncpus() > 0 ? (uint32_t)c % (uint32_t)machine_ncpus() : 0, zero = 0;
     if (!uaddr_null(cpu) && put_user(t->mm, cpu, nr) != 0)
         return -EFAULT;
     return uaddr_null(node) ? 0 : put_user(t->mm, node, zero);

@@ -81,8 +81,8 @@ long sys_sysinfo(struct task *t, uaddr_t info)
     uint64_t used = memory_used(t);
     struct sysinfo s = {
         .uptime = ktime_boottime() / 1000000000,
-        .totalram = machine.mem_total,
-        .freeram = machine.mem_total - MIN(used, machine.mem_total),
+        .totalram = machine_mem_total(),
+        .freeram = machine_mem_total() - MIN(used, machine_mem_total()),
         .procs = (unsigned short)MIN(t->pidns->ntasks, UINT16_MAX),
         .mem_unit = 1,
     };

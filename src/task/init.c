@@ -109,8 +109,7 @@ static int init_group(struct task *t, const struct init_args *a)
     t->altstack_flags = SS_DISABLE;
     t->timer_slack = 50000;
     t->strace = a->strace;
-    int n = machine.ncpus > 0 && machine.ncpus < 64 ? machine.ncpus : 64;
-    t->cpu_affinity = n == 64 ? ~0ull : (1ull << n) - 1;
+    t->cpu_affinity = ~0ull; // shown as far as there are CPUs, whose number `update` may change
     return 0;
 }
 

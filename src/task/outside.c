@@ -175,3 +175,17 @@ void task_list_all(struct task *init, struct strbuf *out)
         group_put(g);
     }
 }
+
+void task_set_max(struct task *init, int max_tasks)
+{
+    mutex_lock(&tasklist_lock);
+    init->group->container->max_tasks = max_tasks;
+    mutex_unlock(&tasklist_lock);
+}
+int task_count(struct task *init)
+{
+    mutex_lock(&tasklist_lock);
+    int n = init->group->container->ntasks;
+    mutex_unlock(&tasklist_lock);
+    return n;
+}

@@ -18,7 +18,7 @@
 
 uint64_t cpus_visible(void)
 {
-    return machine.ncpus >= 64 || machine.ncpus <= 0 ? ~0ull : (1ull << machine.ncpus) - 1;
+    return machine_ncpus() >= 64 || machine_ncpus() <= 0 ? ~0ull : (1ull << machine_ncpus()) - 1;
 }
 
 static void stale_locked(struct task *t) // [sig_lock]
@@ -71,7 +71,7 @@ static void public_write(struct task *t)
     WRITE_SHARED(p->euid, t->cred->euid);
     WRITE_SHARED(p->gid, t->cred->gid);
     WRITE_SHARED(p->egid, t->cred->egid);
-    WRITE_SHARED(p->ncpus, (uint32_t)machine.ncpus);
+    WRITE_SHARED(p->ncpus, (uint32_t)machine_ncpus());
     WRITE_SHARED(p->affinity, __atomic_load_n(&t->cpu_affinity, __ATOMIC_RELAXED) & cpus_visible());
     bool traced = t->strace || t->ptrace || seccomp_wants_all(t);
     __atomic_store_n(&p->full, traced ? PUB_TRACED : 0, __ATOMIC_SEQ_CST);

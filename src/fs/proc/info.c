@@ -37,8 +37,8 @@ static void cpu_line(struct strbuf *out, const char *line, size_t n, int cpu)
 {
     size_t key = strcspn(line, "\t:");
     const struct { const char *name; int value; } own[] = {
-        {"processor", cpu}, {"physical id", 0}, {"siblings", machine.ncpus}, {"core id", cpu},
-        {"cpu cores", machine.ncpus}, {"apicid", cpu}, {"initial apicid", cpu}};
+        {"processor", cpu}, {"physical id", 0}, {"siblings", machine_ncpus()}, {"core id", cpu},
+        {"cpu cores", machine_ncpus()}, {"apicid", cpu}, {"initial apicid", cpu}};
     for (size_t i = 0; i < ARRAY_LEN(own); i++) {
         if (strlen(own[i].name) == key && !memcmp(line, own[i].name, key)) {
             size_t tabs = strcspn(line, ":");
@@ -53,7 +53,7 @@ static void cpu_line(struct strbuf *out, const char *line, size_t n, int cpu)
 
 int proc_show_cpuinfo(struct strbuf *out, struct proc_inode *p)
 {
-    for (int cpu = 0; cpu < machine.ncpus; cpu++) {
+    for (int cpu = 0; cpu < machine_ncpus(); cpu++) {
         const char *s = cpu_text ? cpu_text : "processor\t: 0\n";
         while (*s) {
             size_t n = strcspn(s, "\n");
@@ -100,7 +100,7 @@ int proc_show_meminfo(struct strbuf *out, struct proc_inode *p)
 {
     struct proc_totals t;
     proc_sum(&t);
-    uint64_t total = machine.mem_total / 1024, used = MIN(t.rss_pages * 4, total), free = total - used;
+    uint64_t total = machine_mem_total() / 1024, used = MIN(t.rss_pages * 4, total), free = total - used;
     const struct { const char *name; uint64_t kb; } rows[] = {
         {"MemTotal", total}, {"MemFree", free}, {"MemAvailable", free}, {"Buffers", 0},
         {"Cached", 0}, {"SwapCached", 0}, {"Active", used}, {"Inactive", 0}, {"Active(anon)", used},
@@ -125,7 +125,7 @@ int proc_show_global_stat(struct strbuf *out, struct proc_inode *p)
     struct pidns *ns = proc_pidns();
     proc_sum(&t);
     uint64_t up = (uint64_t)ktime_boottime() / NS_PER_TICK, busy = t.cpu_ns / NS_PER_TICK;
-    uint64_t cpus = (uint64_t)machine.ncpus;
+    uint64_t cpus = (uint64_t)machine_ncpus();
     uint64_t idle = up * cpus > busy ? up * cpus - busy : 0;
     strbuf_fmt(out, "cpu  %lu 0 0 %lu 0 0 0 0 0 0\n", busy, idle);
     for (uint64_t i = 0; i < cpus; i++)
@@ -140,7 +140,7 @@ int proc_show_uptime(struct strbuf *out, struct proc_inode *p)
     struct proc_totals t;
     proc_sum(&t);
     uint64_t up = (uint64_t)ktime_boottime() / NS_PER_TICK;
-    uint64_t busy = t.cpu_ns / NS_PER_TICK, all = up * (uint64_t)machine.ncpus;
+    uint64_t busy = t.cpu_ns / NS_PER_TICK, all = up * (uint64_t)machine_ncpus();
     uint64_t idle = all > busy ? all - busy : 0;
     strbuf_fmt(out, "%lu.%02lu %lu.%02lu\n", up / 100, up % 100, idle / 100, idle % 100);
     return 0;
@@ -154,7 +154,7 @@ int proc_show_vmstat(struct strbuf *out, struct proc_inode *p)
 {
     struct proc_totals t;
     proc_sum(&t);
-    uint64_t total = machine.mem_total / PAGE_SIZE;
+    uint64_t total = machine_mem_total() / PAGE_SIZE;
     strbuf_fmt(out, "nr_free_pages %lu\nnr_anon_pages %lu\nnr_mapped 0\nnr_file_pages 0\nnr_dirty 0\n"
                     "nr_writeback 0\npgpgin 0\npgpgout 0\npswpin 0\npswpout 0\npgfault 0\npgmajfault 0\n",
                total - MIN(total, t.rss_pages), t.rss_pages);
@@ -180,14 +180,14 @@ int proc_show_interrupts(struct strbuf *out, struct proc_inode *p)
     // No device raises any: the heading is what tools count CPUs by.
     bool soft = !strcmp(p->e->name, "softirqs");
     strbuf_str(out, soft ? "                    " : "           ");
-    for (int i = 0; i < machine.ncpus; i++)
+    for (int i = 0; i < machine_ncpus(); i++)
         strbuf_fmt(out, "CPU%-8d", i);
     strbuf_char(out, '\n');
     static const char *const kinds[] = {"HI", "TIMER", "NET_TX", "NET_RX", "BLOCK", "IRQ_POLL",
                                         "TASKLET", "SCHED", "HRTIMER", "RCU"};
     for (size_t k = 0; soft && k < ARRAY_LEN(kinds); k++) {
         strbuf_fmt(out, "%12s:", kinds[k]);
-        for (int i = 0; i < machine.ncpus; i++)
+        for (int i = 0; i < machine_ncpus(); i++)
             strbuf_fmt(out, " %10d", 0);
         strbuf_char(out, '\n');
     }

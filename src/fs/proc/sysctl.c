@@ -158,7 +158,7 @@ static int constant_show(struct strbuf *out, struct proc_inode *p)
 
 static int threads_max_show(struct strbuf *out, struct proc_inode *p)
 {
-    strbuf_fmt(out, "%lu\n", machine.tasks_max ? machine.tasks_max : 32768);
+    strbuf_fmt(out, "%lu\n", machine_tasks_max() ? machine_tasks_max() : 32768);
     return 0;
 }
 

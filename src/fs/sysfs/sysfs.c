@@ -21,8 +21,8 @@ static void add_texts(struct pseudo_node *dir, const struct text_row *rows, size
 // --- CPUs ----------------------------------------------------------------------------------------
 static void cpu_range(char *buf, size_t n)
 {
-    if (machine.ncpus > 1)
-        snprintf(buf, n, "0-%d\n", machine.ncpus - 1);
+    if (machine_ncpus() > 1)
+        snprintf(buf, n, "0-%d\n", machine_ncpus() - 1);
     else
         snprintf(buf, n, "0\n");
 }
@@ -30,13 +30,13 @@ static void cpu_range(char *buf, size_t n)
 static void cpu_mask(char *buf, size_t n, int first, int last)
 {
     size_t at = 0;
-    int groups = (machine.ncpus + 31) / 32;
+    int groups = (machine_ncpus() + 31) / 32;
     for (int g = groups - 1; g >= 0 && at < n; g--) {
         uint32_t v = 0;
         for (int i = 0; i < 32; i++)
             if (g * 32 + i >= first && g * 32 + i <= last)
                 v |= 1u << i;
-        int bits = g == groups - 1 ? machine.ncpus - g * 32 : 32;
+        int bits = g == groups - 1 ? machine_ncpus() - g * 32 : 32;
         int r = snprintf(buf + at, n - at, "%0*x%s", (bits + 3) / 4, v, g ? "," : "\n");
         at += r > 0 ? (size_t)r : 0;
     }
@@ -48,7 +48,7 @@ static void add_topology(struct pseudo_node *cpu, int nr)
     char id[16], one[64 * 9], all[64 * 9], range[32];
     snprintf(id, sizeof(id), "%d\n", nr);
     cpu_mask(one, sizeof(one), nr, nr);
-    cpu_mask(all, sizeof(all), 0, machine.ncpus - 1);
+    cpu_mask(all, sizeof(all), 0, machine_ncpus() - 1);
     cpu_range(range, sizeof(range));
     const struct text_row rows[] = {
         {"cluster_cpus", one}, {"cluster_cpus_list", id}, {"cluster_id", "65535\n"},
@@ -97,7 +97,7 @@ static void add_caches(struct pseudo_node *cpu, int nr, const struct cache_leave
                                     (unsigned long)line * parts * ways * sets / 1024, ways};
         for (int k = 0; k < 7; k++)
             snprintf(t[k], sizeof(t[k]), k == 5 ? "%luK\n" : "%lu\n", v[k]);
-        cpu_mask(map, sizeof(map), shared ? 0 : nr, shared ? machine.ncpus - 1 : nr);
+        cpu_mask(map, sizeof(map), shared ? 0 : nr, shared ? machine_ncpus() - 1 : nr);
         snprintf(list, sizeof(list), "%d\n", nr);
         if (shared)
             cpu_range(list, sizeof(list));
@@ -122,7 +122,7 @@ static void add_cpus(struct pseudo_node *system)
     struct pseudo_node *smt = pseudo_add_dir(cpus, "smt");
     pseudo_add_text(smt, "active", "0\n");
     pseudo_add_text(smt, "control", "notimplemented\n");
-    for (int i = 0; i < machine.ncpus; i++) {
+    for (int i = 0; i < machine_ncpus(); i++) {
         snprintf(name, sizeof(name), "cpu%d", i);
         struct pseudo_node *cpu = pseudo_add_dir(cpus, name);
         if (i > 0)
@@ -137,7 +137,7 @@ static void add_cpus(struct pseudo_node *system)
 static int node_meminfo(struct strbuf *out, void *arg)
 {
     // What is used is told by /proc/meminfo, whose owner is the task layer.
-    uint64_t kb = machine.mem_total / 1024;
+    uint64_t kb = machine_mem_total() / 1024;
     static const char *const zero[] = {"MemUsed", "Active", "Inactive", "Dirty", "Writeback",
                                        "FilePages", "Mapped", "AnonPages", "Shmem", "Slab"};
     strbuf_fmt(out, "Node 0 MemTotal:       %8lu kB\nNode 0 MemFree:        %8lu kB\n", kb, kb);
@@ -159,8 +159,8 @@ static void add_nodes(struct pseudo_node *system)
         pseudo_add_text(nodes, lists[i], "0\n");
     struct pseudo_node *node = pseudo_add_dir(nodes, "node0");
     cpu_range(range, sizeof(range));
-    cpu_mask(map, sizeof(map), 0, machine.ncpus - 1);
-    for (int i = 0; i < machine.ncpus; i++) {
+    cpu_mask(map, sizeof(map), 0, machine_ncpus() - 1);
+    for (int i = 0; i < machine_ncpus(); i++) {
         snprintf(name, sizeof(name), "cpu%d", i);
         snprintf(target, sizeof(target), "../../cpu/cpu%d", i);
         pseudo_add_link(node, name, target);

@@ -31,7 +31,7 @@ static void quota_put(struct tmpfs_quota *q)
 static uint64_t total_pages; // [A]
 static bool total_add(uint64_t pages)
 {
-    uint64_t limit = machine.mem_total / PAGE_SIZE;
+    uint64_t limit = machine_mem_total() / PAGE_SIZE;
     uint64_t now = __atomic_add_fetch(&total_pages, pages, __ATOMIC_RELAXED);
     if (!limit || now <= limit)
         return true;
@@ -68,7 +68,7 @@ void tmpfs_uncharge(struct tmpfs_quota *q, uint64_t pages)
 }
 uint64_t tmpfs_free_pages(struct tmpfs_quota *q)
 {
-    uint64_t limit = machine.mem_total / PAGE_SIZE, total = READ_SHARED(total_pages);
+    uint64_t limit = machine_mem_total() / PAGE_SIZE, total = READ_SHARED(total_pages);
     uint64_t all = !limit ? UINT64_MAX : limit > total ? limit - total : 0;
     spin_lock(&q->lock);
     uint64_t n = !q->max_pages ? UINT64_MAX : q->max_pages > q->pages ? q->max_pages - q->pages : 0;
@@ -152,7 +152,7 @@ static int parse_size(const char *s, uint64_t *out)
     case 'g': shift = 30; end++; break;
     case 't': shift = 40; end++; break;
     case '%' | 0x20:
-        v = machine.mem_total / 100 * MIN(v, 100ull);
+        v = machine_mem_total() / 100 * MIN(v, 100ull);
         end++;
         break;
     }
@@ -303,7 +303,7 @@ static int super_fill(struct super *sb, const struct tmpfs_options *o)
 static int tmpfs_mount(const struct fs_type *t, const char *source, const char *options,
                        const struct cred *c, struct super **out)
 {
-    struct tmpfs_options o = {.size = machine.mem_total / 2, .inodes = machine.mem_total / 2 / PAGE_SIZE,
+    struct tmpfs_options o = {.size = machine_mem_total() / 2, .inodes = machine_mem_total() / 2 / PAGE_SIZE,
                               .mode = 01777, .uid = c ? c->fsuid : 0, .gid = c ? c->fsgid : 0};
     int err = parse_options(options, &o);
     if (err)
