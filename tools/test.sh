@@ -213,6 +213,7 @@ part_leftovers() {
 part_soak() { # what is too long for CI
     local i end=$((SECONDS + ${SOAK_SECONDS:-1800})) src name
     ROUNDS=${SOAK_KILLS:-200} E2E=kill part_e2e
+    HIJACK_SECONDS=60 part_walls
     while IFS= read -r src; do
         name=$(basename "$src" _fuzz.c)
         mkdir -p "$out/found/$name"

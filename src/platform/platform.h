@@ -101,6 +101,9 @@ struct platform_ops {
     // From anywhere: makes a run() (or futex()) of this context return soon; sticky if it is not
     // in one: the next run() returns at once with PEV_INTERRUPT.
     void (*interrupt)(struct pcontext *ctx);
+    // From anywhere, optional: the context's task has been killed. What its stub does not finish soon
+    // from here on it will not, and its address space ends.
+    void (*give_up)(struct pcontext *ctx);
     // [ctx] FP state: the XSAVE area as it goes into a signal frame (with the sw_reserved magic).
     size_t (*fp_size)(struct pcontext *ctx);
     int (*fp_get)(struct pcontext *ctx, void *buf, size_t n);

@@ -126,6 +126,8 @@ void signal_wake_locked(struct task *t, bool fatal)
     fiber_interrupt(t->fiber, FIBER_INTR_SIGNAL | (fatal ? FIBER_INTR_KILL : 0));
     if (__atomic_load_n(&t->in_user, __ATOMIC_SEQ_CST) && t->ctx)
         t->ctx->ops->interrupt(t->ctx);
+    if (fatal && t->ctx && t->ctx->ops->give_up)
+        t->ctx->ops->give_up(t->ctx);
 }
 
 static bool has_work(const struct task *t)

@@ -437,6 +437,13 @@ void st_interrupt(struct pcontext *pc)
         st_watch_waits();
 }
 
+void st_give_up(struct pcontext *pc)
+{
+    struct st_context *c = st_ctx(pc);
+    if (!__atomic_exchange_n(&c->given_up, true, __ATOMIC_SEQ_CST))
+        __atomic_store_n(&c->wait_tick, st_tick(), __ATOMIC_SEQ_CST);
+}
+
 // --- new and old threads -------------------------------------------------------------------------
 int st_context_new(struct pcontext *caller, struct pcontext **out)
 {

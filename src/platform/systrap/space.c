@@ -434,7 +434,7 @@ void st_aspace_free(struct aspace *as)
 // --- stubs that do not answer --------------------------------------------------------------------
 // Counted in ticks of a timer of one second that runs only while somebody waits: a machine that was
 // frozen or starved counts few ticks.
-constexpr uint32_t TICKS_WORK = 60, TICKS_BORN = 10, TICKS_INTERRUPT = 4;
+constexpr uint32_t TICKS_WORK = 60, TICKS_BORN = 10, TICKS_INTERRUPT = 4, TICKS_GIVEN_UP = 2;
 
 uint32_t st_tick(void)
 {
@@ -449,16 +449,21 @@ void st_watch_waits(void)
 
 static bool sweep_space(struct st_aspace *as) REQUIRES(as->ctx_lock)
 {
-    bool again = false;
+    bool again = false, nudge = false;
     list_for_each (it, &as->ctxs) {
         struct st_context *c = list_entry(it, struct st_context, link);
         uint32_t age = READ_SHARED(tick) - READ_SHARED(c->wait_tick);
         enum st_wait w = __atomic_load_n(&c->waiting, __ATOMIC_SEQ_CST);
-        if (w == ST_IDLE || c->uw.ready(&c->uw))
+        if (w == ST_IDLE)
             continue;
+        if (c->uw.ready(&c->uw)) { // a guest can silence its own doorbell, but not live on for it
+            nudge |= w != ST_USER || __atomic_load_n(&c->intr, __ATOMIC_SEQ_CST);
+            continue;
+        }
         if (w == ST_WORK || w == ST_BORN) {
             again = true;
-            if (age > (w == ST_BORN ? TICKS_BORN : TICKS_WORK))
+            bool given_up = __atomic_load_n(&c->given_up, __ATOMIC_SEQ_CST);
+            if (age > (given_up ? TICKS_GIVEN_UP : w == ST_BORN ? TICKS_BORN : TICKS_WORK))
                 kill_locked(as, "its stub does not finish a call");
         } else if (__atomic_load_n(&c->intr, __ATOMIC_SEQ_CST)) {
             again = true;
@@ -468,7 +473,9 @@ static bool sweep_space(struct st_aspace *as) REQUIRES(as->ctx_lock)
                 kill_locked(as, "a host thread is gone");
         }
     }
-    return again;
+    if (nudge)
+        wake_locked(as, false);
+    return again || nudge;
 }
 
 static void sweep(struct timer *t)

@@ -29,6 +29,7 @@ const struct platform_ops systrap_ops = {
     .aspace_free = st_aspace_free,
     .run = st_run,
     .interrupt = st_interrupt,
+    .give_up = st_give_up,
     .fp_size = st_fp_size,
     .fp_get = st_fp_get,
     .fp_set = st_fp_set,

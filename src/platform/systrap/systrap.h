@@ -75,6 +75,7 @@ struct st_context {
     uint32_t intr;                 // [A] interrupt() since the last return to the caller
     uint32_t nevents;              // [A] times that the stub has come to us
     uint32_t drain_from;           // [ctx_lock] nevents when the drain began
+    bool given_up;                 // [A] its task has been killed
     bool drain;                    // [ctx_lock] st_drain() waits for us
     uint32_t wait_tick;            // [A] tick at which waiting or intr began
     struct fiber *fiber;           // [A] who waits in us; read by others under ctx_lock
@@ -131,6 +132,7 @@ int st_context_new(struct pcontext *caller, struct pcontext **ctx);
 void st_context_free(struct pcontext *ctx);
 void st_run(struct pcontext *ctx, struct user_regs *regs, struct pevent *ev);
 void st_interrupt(struct pcontext *ctx);
+void st_give_up(struct pcontext *ctx);
 // [ctx] Hands a list to the stub and waits. Results are in the slot's memory no longer, but in
 // items[].ret. -ESRCH when the stub is gone. With `user`, interrupt() reaches the stub meanwhile.
 MUST_CHECK int st_work(struct st_context *c, struct stub_work *items, uint32_t n, bool user);
