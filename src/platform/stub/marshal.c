@@ -84,7 +84,7 @@ void stub_marshal(struct slot *s, const struct stub_ucontext *uc)
             valid |= 0x100u << i;
         }
     }
-    m->valid = valid;
+    STORE(m->valid, valid);
 }
 
 bool stub_unmarshal(struct slot *s)

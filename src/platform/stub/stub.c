@@ -59,22 +59,23 @@ static __attribute__((noinline)) void ring(struct slot *s)
 
 static void post(struct slot *s, uint32_t event)
 {
-    s->event = event;
     s->intr = 0; // any event answers an interrupt; a later one sets it again
-    s->cpu = cpu_now() + 1;
+    STORE(s->cpu, cpu_now() + 1);
+    STORE(s->event, event);
     __atomic_exchange_n(&s->state, SLOT_EVENT, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&s->asleep, __ATOMIC_SEQ_CST))
         ring(s);
 }
 
 // Spins only while the worker that polls us runs on another CPU (or did, and has been rung for: the
-// answer of a worker that must wake up comes in half the time when we need not be woken as well), then
-// sleeps on the state word.
+// answer of a worker that must wake up comes in half the time when we need not be woken as well), and
+// as long as it says so: a call that has to wait takes the CPU's number away. Then sleeps on the state
+// word.
 static void wait_reply(struct slot *s)
 {
     uint32_t cpu = LOAD(s->worker_cpu);
     if (cpu != ~0u && cpu != cpu_now()) {
-        for (int i = 0; i < 1000; i++) {
+        for (int i = 0; i < 1000 && LOAD(s->worker_cpu) == cpu; i++) {
             if (LOAD(s->state) == SLOT_STUB)
                 return;
             __asm__ volatile("pause");
@@ -220,14 +221,15 @@ AI uint32_t live_flag(const struct slot *s)
 // as far as the guest's registers go. A guest that loads it is left with what it has loaded.
 static void read_bases(struct slot *s)
 {
-    uint64_t gs;
-    __asm__ volatile("rdfsbase %0" : "=r"(s->ev_fs_base));
+    uint64_t fs, gs;
+    __asm__ volatile("rdfsbase %0" : "=r"(fs));
+    STORE(s->ev_fs_base, fs);
     __asm__ volatile("rdgsbase %0" : "=r"(gs));
     if (s->tag && gs == (uintptr_t)s)
         gs = 0;
     else if (s->tag && !gs)
         __asm__ volatile("wrgsbase %0" : : "r"(s));
-    s->ev_gs_base = gs;
+    STORE(s->ev_gs_base, gs);
 }
 static void set_gs_base(struct slot *s)
 {
@@ -348,8 +350,8 @@ void stub_call(struct slot *s, struct stub_ucontext *uc)
     if (uc->rflags & 0x40000) // AC
         clear_ac();
     s->uc = (uintptr_t)uc;
-    s->uc_off = (uint32_t)((uintptr_t)uc - (uintptr_t)s);
-    s->arch = 0xc000003e;
+    STORE(s->uc_off, (uint32_t)((uintptr_t)uc - (uintptr_t)s));
+    STORE(s->arch, 0xc000003e);
     s->live = 1;
     s->calls++;
     serve_call(s, uc);

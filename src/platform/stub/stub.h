@@ -6,6 +6,13 @@
 #include "platform/stub/sysmsg.h"
 
 #define AI static inline __attribute__((always_inline))
+// A polling worker holds the line too: a store that changes nothing would fetch it back from there.
+#define STORE(x, v)        \
+    do {                   \
+        typeof(x) v_ = (v); \
+        if ((x) != v_)     \
+            (x) = v_;      \
+    } while (0)
 #define HIDDEN __attribute__((visibility("hidden")))
 #define LOAD(x) __atomic_load_n(&(x), __ATOMIC_ACQUIRE)
 

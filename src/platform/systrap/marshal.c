@@ -18,9 +18,8 @@ void st_marshal_take(struct st_context *c, const struct user_regs *r)
     struct slot_marshal *s = &c->slot->marshal;
     struct st_marshal *m = &c->m;
     uint32_t nr = (uint32_t)r->orig_rax;
-    uint32_t valid = READ_SHARED(s->valid), any = 0;
-    if (marshal_rows && nr < MARSHAL_ROWS)
-        any = marshal_rows[nr].any;
+    uint32_t any = marshal_rows && nr < MARSHAL_ROWS ? marshal_rows[nr].any : 0;
+    uint32_t valid = any ? READ_SHARED(s->valid) : 0; // a cache line of its own
     m->in = valid & any;
     m->out = valid >> 8 & any;
     m->used = m->nout = 0;
