@@ -138,7 +138,7 @@ struct stub_work {
 };
 static_assert(sizeof(struct stub_work) == 64);
 #define SLOT_WORK_MAX 16
-#define STUB_HITS 32
+#define STUB_HITS 64
 
 // What the stub did with the arguments of the call that it hands over (platform/marshal.h), and what
 // it is to write into guest memory before the return. Offsets count from SLOT_DATA_OFF.
