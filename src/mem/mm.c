@@ -73,6 +73,8 @@ static struct mm *mm_alloc(void)
     return mm;
 }
 
+void (*mm_windows_free)(struct mm *mm);
+
 static void mm_free(struct mm *mm)
 {
     for (struct vma *v = mm->vmas->first, *next; v; v = next) {
@@ -224,6 +226,8 @@ void mm_put(struct mm *mm)
 {
     if (!mm || !ref_put(&mm->ref))
         return;
+    if (mm->windows)
+        mm_windows_free(mm);
     mm_ops(mm)->aspace_free(mm->as);
     mm_free(mm);
 }

@@ -42,6 +42,7 @@ struct mm {
     uint64_t reserve_end;       // [lock] end of the stack's hidden reservation; 0: none
     struct mm_limits lim;       // [lock] as last seen, for calls that are not given them
     struct mm_patches *patches; // [A] set once, with mm->lock: mm_patch.c
+    struct winspace *windows;   // [vfs/window.c] owned; null: nothing was published
     uint64_t retry_addr;        // [lock] fault that was retried, and how often in a row
     unsigned retry_n;
 };
@@ -76,6 +77,8 @@ MUST_CHECK int mm_fork(struct mm *mm, struct pcontext *caller, struct mm **child
                        struct pcontext **ctx);
 struct mm *mm_get(struct mm *mm);
 void mm_put(struct mm *mm); // last: aspace_free
+
+extern void (*mm_windows_free)(struct mm *mm); // before the address space goes; set by vfs/window.c
 
 struct mmap_args {
     uint64_t addr, len, off;

@@ -20,6 +20,7 @@
 
 struct aspace {
     const struct platform_ops *ops;
+    struct pub_file *files; // PUB_FILES lines that the stub reads (vfs/window.c writes them); or null
 };
 struct pcontext {
     const struct platform_ops *ops;
@@ -130,6 +131,10 @@ struct platform_ops {
     // Optional: a string argument of the system call that the current fiber answers, with its terminator
     // into dst[size], when the stub has copied it already. Its length, or 0: use read_mem.
     size_t (*read_str)(struct aspace *as, char *dst, uaddr_t src, size_t size);
+    // Optional, where as->files is there. [ctx] Window `index` of the space (below PUB_WINDOWS) becomes
+    // a read-only mapping of the first *len bytes of hostfd (opened for reading only) at *va, outside
+    // of what the guest sees.
+    int (*map_window)(struct pcontext *ctx, uint32_t index, int hostfd, uint64_t *va, uint64_t *len);
     // [ctx] *old = value found; stored when it equals expect. 0, -EFAULT.
     int (*cmpxchg32)(struct pcontext *ctx, uaddr_t addr, uint32_t expect, uint32_t desired,
                      uint32_t *old);

@@ -1,20 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 // Attributes: stat family, access, mode, owner, times, statfs.
 #include "sys/fs_util.h"
+#include "vfs/window.h"
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <utime.h>
 
-static int put_stat(struct task *t, uaddr_t out, const struct kstat *k)
+static struct stat make_stat(const struct kstat *k)
 {
-    struct stat st = {
+    return (struct stat){
         .st_dev = k->dev, .st_ino = k->ino, .st_nlink = k->nlink, .st_mode = k->mode,
         .st_uid = k->uid, .st_gid = k->gid, .st_rdev = k->rdev, .st_size = (off_t)k->size,
         .st_blksize = k->blksize, .st_blocks = (blkcnt_t)k->blocks,
         .st_atim = {k->atime.sec, k->atime.nsec}, .st_mtim = {k->mtime.sec, k->mtime.nsec},
         .st_ctim = {k->ctime.sec, k->ctime.nsec}};
+}
+static int put_stat(struct task *t, uaddr_t out, const struct kstat *k)
+{
+    struct stat st = make_stat(k);
     return copy_out(t->mm, out, &st, sizeof(st));
 }
 static int stat_name(struct task *t, int dirfd, uaddr_t name, unsigned flags, struct kstat *k)
@@ -28,6 +33,53 @@ static int stat_file(struct file *f, struct kstat *k)
     if (f->path.dentry)
         return vfs_getattr(&f->path, k);
     return inode_getattr(f->inode, k);
+}
+
+// Attributes of a descriptor, and on the way a line for its stub (vfs/window.h): at the second
+// fstat of a file that does not change, with its data at the sixteenth pread.
+constexpr uint32_t STATS_BEFORE = 2, READS_BEFORE = 16;
+static bool window_due(struct task *t, struct file *f, bool data)
+{
+    if (!t->ctx->pub || (READ_SHARED(t->ctx->pub->full) & ~PUB_STALE) || !S_ISREG(f->inode->mode))
+        return false; // the stub asks in any case
+    uint32_t now = __atomic_load_n(&f->inode->change_begun, __ATOMIC_RELAXED);
+    if (READ_SHARED(f->win_change) != now) {
+        WRITE_SHARED(f->win_change, now);
+        WRITE_SHARED(f->win_reads, 0);
+        WRITE_SHARED(f->win_stats, 0);
+    }
+    uint32_t *n = data ? &f->win_reads : &f->win_stats;
+    WRITE_SHARED(*n, READ_SHARED(*n) + 1);
+    return READ_SHARED(*n) >= (data ? READS_BEFORE : STATS_BEFORE);
+}
+static int stat_publish(struct task *t, int fd, struct file *f, struct kstat *k, bool data)
+{
+    struct window_args a = {.f = f, .data = data};
+    bool can = window_possible(f, &a.real);
+    if (can)
+        a.gen = window_gen(f, a.real);
+    int err = stat_file(f, k);
+    if (err || !can)
+        return err;
+    struct stat st = make_stat(k);
+    static_assert(sizeof(st) == sizeof(((struct pub_file *)0)->stat));
+    a.size = k->size;
+    a.stat = &st;
+    if (!window_publish(t->mm, t->ctx, t->files, fd, &a))
+        WRITE_SHARED(f->win_reads, 0); // without its data; once more later
+    return 0;
+}
+static int stat_fd(struct task *t, int fd, struct file *f, struct kstat *k)
+{
+    if (window_due(t, f, false))
+        return stat_publish(t, fd, f, k, READ_SHARED(f->win_reads) >= READS_BEFORE);
+    return stat_file(f, k);
+}
+void fd_was_read(struct task *t, int fd, struct file *f, uint64_t end)
+{
+    struct kstat k;
+    if (end <= PUB_WINDOW_SIZE && window_due(t, f, true))
+        (void)stat_publish(t, fd, f, &k, true);
 }
 long sys_stat(struct task *t, uaddr_t name, uaddr_t out)
 {
@@ -47,7 +99,7 @@ long sys_fstat(struct task *t, int fd, uaddr_t out)
     FD_FILE_ANY(f, t, fd);
     if (!f)
         return -EBADF;
-    int err = stat_file(f, &k);
+    int err = stat_fd(t, fd, f, &k);
     return err ? err : put_stat(t, out, &k);
 }
 
@@ -62,7 +114,7 @@ static int stat_at(struct task *t, int dirfd, uaddr_t name, uint32_t flags, stru
             return -EFAULT;
         if (!first) {
             FD_FILE_ANY(f, t, dirfd);
-            return f ? stat_file(f, k) : -EBADF;
+            return f ? stat_fd(t, dirfd, f, k) : -EBADF;
         }
     }
     unsigned lookup = (flags & AT_SYMLINK_NOFOLLOW ? 0 : LOOKUP_FOLLOW) |

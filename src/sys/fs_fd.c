@@ -22,6 +22,7 @@ long sys_close_range(struct task *t, uint32_t first, uint32_t last, uint32_t fla
         struct fdtab *mine = fdtab_dup(t->files, UINT32_MAX), *old = t->files;
         if (!mine)
             return -ENOMEM;
+        task_public_stale_self(t);
         spin_lock(&t->task_lock);
         t->files = mine;
         spin_unlock(&t->task_lock);

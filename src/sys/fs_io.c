@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // read(2), write(2) and their relatives, lseek, sync, truncate, sendfile, copy_file_range, getdents.
 #include "sys/fs_util.h"
+#include "vfs/window.h"
 #include <stddef.h>
 #include <string.h>
 #include <sys/inotify.h>
@@ -45,7 +46,12 @@ static long rw_buffer(struct task *t, int fd, uaddr_t buf, size_t count, int64_t
     if ((int64_t)count < 0)
         return -EFAULT; // no buffer is that long
     struct uio u = uio_user(&v, t->mm, buf, MIN(count, RW_MAX));
-    return write ? file_write(f, &u, pos) : file_read(f, &u, pos);
+    if (write)
+        return file_write(f, &u, pos);
+    long n = file_read(f, &u, pos);
+    if (pos && n > 0)
+        fd_was_read(t, fd, f, (uint64_t)*pos);
+    return n;
 }
 long sys_read(struct task *t, int fd, uaddr_t buf, size_t count)
 {
@@ -309,7 +315,12 @@ long sys_fallocate(struct task *t, int fd, int mode, int64_t off, int64_t len)
         return -ENODEV;
     if (__builtin_add_overflow(off, len, &end))
         return -EFBIG;
-    return f->ops->fallocate ? f->ops->fallocate(f, mode, off, len) : -EOPNOTSUPP;
+    if (!f->ops->fallocate)
+        return -EOPNOTSUPP;
+    inode_change_begin(f->inode);
+    int err = f->ops->fallocate(f, mode, off, len);
+    inode_change_end(f->inode);
+    return err;
 }
 
 static int truncate_inode(struct inode *i, struct dentry *d, int64_t length, const struct cred *c)

@@ -2,6 +2,7 @@
 // Extended attributes (xattr(7)): which namespaces a task may touch is decided here, storage is the
 // file system's.
 #include "sys/fs_util.h"
+#include "vfs/window.h"
 #include <linux/xattr.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -58,7 +59,9 @@ static long do_set(struct task *t, struct inode *i, struct mount *m, uaddr_t una
         err = xattr_allowed(t, i, name, true);
     if (!err) {
         mutex_lock(&i->lock);
+        inode_change_begin(i);
         err = i->ops->setxattr ? i->ops->setxattr(i, name, buf, size, (int)flags) : -EOPNOTSUPP;
+        inode_change_end(i);
         mutex_unlock(&i->lock);
     }
     mem_free(buf);
@@ -124,7 +127,9 @@ static long do_remove(struct task *t, struct inode *i, struct mount *m, uaddr_t 
     if ((err = xattr_allowed(t, i, name, true)) != 0)
         return err;
     mutex_lock(&i->lock);
+    inode_change_begin(i);
     err = i->ops->removexattr ? i->ops->removexattr(i, name) : -EOPNOTSUPP;
+    inode_change_end(i);
     mutex_unlock(&i->lock);
     return err;
 }

@@ -423,6 +423,7 @@ static int unshare_files(struct task *t, uint64_t flags)
         struct fdtab *own = fdtab_dup(t->files, UINT32_MAX), *old = t->files;
         if (!own)
             return -ENOMEM;
+        task_public_stale_self(t);
         spin_lock(&t->task_lock);
         t->files = own;
         spin_unlock(&t->task_lock);

@@ -493,6 +493,7 @@ static int exec_unshare_files(struct task *t)
     struct fdtab *own = fdtab_dup(t->files, UINT32_MAX), *old = t->files;
     if (!own)
         return -ENOMEM;
+    task_public_stale_self(t);
     spin_lock(&t->task_lock);
     t->files = own;
     spin_unlock(&t->task_lock);

@@ -3,6 +3,7 @@
 // outside of it. The lowest free number is found in a bitmap, from a hint below which every word is
 // full.
 #include "vfs/internal.h"
+#include "vfs/window.h"
 #include "abi/errno.h"
 #include <fcntl.h>
 #include <string.h>
@@ -19,6 +20,8 @@ struct fdtab {
     struct file **files;   // [lock] owned; each holds a reference
     uint64_t *used;        // [lock] owned, cap / 64 words
     uint64_t *cloexec;     // [lock] owned
+    uint32_t published;    // [lock] lines that stubs have or had of our files (window.c)
+    uint64_t id;           // [C]
 };
 SLAB_DEFINE(fdtab_slab, struct fdtab);
 
@@ -55,7 +58,13 @@ static struct fdtab *fdtab_new_cap(uint32_t cap)
     t->files = a.files;
     t->used = a.used;
     t->cloexec = a.cloexec;
+    static uint64_t last_id;
+    t->id = __atomic_add_fetch(&last_id, 1, __ATOMIC_RELAXED);
     return t;
+}
+uint64_t fdtab_id(const struct fdtab *t)
+{
+    return t->id;
 }
 
 struct fdtab *fdtab_new(void)
@@ -121,6 +130,8 @@ static struct file *slot_clear(struct fdtab *t, uint32_t fd)
         return nullptr;
     struct file *f = t->files[fd];
     uint64_t bit = 1ull << (fd % 64);
+    if (unlikely(t->published))
+        window_forget(t, (int)fd);
     t->files[fd] = nullptr;
     t->used[fd / 64] &= ~bit;
     t->cloexec[fd / 64] &= ~bit;
@@ -190,6 +201,17 @@ struct file *fd_get_any(struct fdtab *t, int fd)
         f = file_get(t->files[fd]);
     spin_unlock(&t->lock);
     return f;
+}
+
+bool fdtab_if(struct fdtab *t, int fd, const struct file *f, void (*fn)(void *arg, uint32_t *count),
+              void *arg)
+{
+    spin_lock(&t->lock);
+    bool same = fd >= 0 && (uint32_t)fd < t->cap && t->files[fd] == f;
+    if (same)
+        fn(arg, &t->published);
+    spin_unlock(&t->lock);
+    return same;
 }
 
 struct file *fd_get(struct fdtab *t, int fd)

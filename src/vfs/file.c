@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Open files: life, reading and writing with the checks that every file system shares, positions.
 #include "vfs/internal.h"
+#include "vfs/window.h"
 #include "abi/errno.h"
 #include "sched/fiber.h"
 #include <fcntl.h>
@@ -159,7 +160,16 @@ void path_accessed(const struct path *p)
     struct ktimespec now = vfs_now();
     if (!i || !i->sb || !atime_wanted(i, mount_flags(p->mnt), &now))
         return;
+    inode_change_begin(i);
     ktimespec_store(&i->atime, now);
+    inode_change_end(i);
+}
+
+bool file_atime_settled(struct file *f)
+{
+    struct inode *i = f->inode;
+    struct ktimespec now = vfs_now();
+    return (READ_SHARED(f->flags) & O_NOATIME) || !i->sb || !atime_wanted(i, mount_flags(f->path.mnt), &now);
 }
 
 void file_accessed(struct file *f)
@@ -244,6 +254,7 @@ static long write_locked(struct file *f, struct uio *u, int64_t *pos, bool appen
     mutex_lock(&i->lock);
     if (append)
         *pos = (int64_t)i->size;
+    inode_change_begin(i);
     long n = check_area(*pos, u->resid);
     if (!n)
         n = write_limits(f, u, *pos, &cut);
@@ -252,6 +263,7 @@ static long write_locked(struct file *f, struct uio *u, int64_t *pos, bool appen
     if (!n)
         n = f->ops->write(f, u, pos);
     u->resid += cut;
+    inode_change_end(i);
     mutex_unlock(&i->lock);
     return n;
 }
@@ -265,7 +277,9 @@ static long write_at(struct file *f, struct uio *u, int64_t *pos, bool append, b
         if (append && has_position(f))
             *pos = (int64_t)READ_SHARED(f->inode->size);
         int err = has_position(f) ? check_area(*pos, u->resid) : 0;
+        inode_change_begin(f->inode);
         n = err ? err : f->ops->write(f, u, pos);
+        inode_change_end(f->inode);
     }
     if (n > 0) {
         fsnotify(f->inode, f->path.dentry, IN_MODIFY, nullptr, 0);

@@ -56,6 +56,9 @@ struct file_ops {
     // Device and FIFO inodes whose inode->fops are these are opened by ops->open (host terminals,
     // pts slaves), not through the tables of vfs/special.h.
     bool own_open;
+    // Where the bytes are that read gives: an open file of another file system (overlay); borrowed.
+    // Default: here. Together with mmap it says that windows on the file may be published.
+    struct file *(*real)(struct file *f);
 };
 
 struct file {
@@ -77,6 +80,7 @@ struct file {
     bool write_counted;         // [C] holds inode_get_write
     bool wants_tty;             // during open: without O_NOCTTY
     bool wants_trunc;           // during open: truncated right afterwards (O_TRUNC)
+    uint32_t win_stats, win_reads, win_change; // [A] sys/window.c: calls answered since the last change
 };
 // A file on inode (takes references itself). flags: O_*.
 MUST_CHECK int file_new(const struct file_ops *ops, struct inode *i, const struct path *p, int flags,
@@ -106,6 +110,7 @@ uint32_t file_poll(struct file *f, struct poll_table *pt);
 
 // "." at position 0 and ".." at position 1 for readdir; false when the sink is full.
 bool dir_emit_dots(struct file *f, struct dir_context *dc);
+bool file_atime_settled(struct file *f); // a read now would leave the access time alone
 void file_accessed(struct file *f); // atime by mount flags and relatime: for read of real files
 // The name for /proc/PID/fd: path_print of f->path, or "pipe:[1]" and the like.
 int file_print(struct file *f, const struct path *root, struct strbuf *out);
@@ -135,6 +140,7 @@ void fdtab_cloexec_range(struct fdtab *t, uint32_t first, uint32_t last);
 // Calls fn for each open descriptor in order from `from`; stops when it returns false.
 void fdtab_iterate(struct fdtab *t, int from, bool (*fn)(int fd, struct file *f, void *arg), void *arg);
 int fdtab_count(struct fdtab *t);
+uint64_t fdtab_id(const struct fdtab *t); // never used twice
 
 // --- record locks (lock.c) --- owner: the fdtab for POSIX locks, the file for OFD and flock.
 struct kflock {

@@ -3,6 +3,7 @@
 // changes. The checks are those of Linux's generic_permission, setattr_prepare, may_create and
 // may_delete; file systems get arguments that are already checked.
 #include "vfs/internal.h"
+#include "vfs/window.h"
 #include "abi/errno.h"
 #include "sched/fiber.h"
 #include <linux/capability.h>
@@ -206,12 +207,16 @@ void inode_setattr_fields(struct inode *i, const struct iattr *a)
 
 int setattr_locked(struct inode *i, struct iattr *a)
 {
-    if (i->ops->setattr)
-        return i->ops->setattr(i, a);
-    if (a->valid & IATTR_SIZE)
+    int err = 0;
+    if (!i->ops->setattr && (a->valid & IATTR_SIZE))
         return -EPERM;
-    inode_setattr_fields(i, a);
-    return 0;
+    inode_change_begin(i);
+    if (i->ops->setattr)
+        err = i->ops->setattr(i, a);
+    else
+        inode_setattr_fields(i, a);
+    inode_change_end(i);
+    return err;
 }
 
 static bool keeps_sgid(uint32_t gid, const struct cred *c)

@@ -12,6 +12,7 @@
 #include "mem/uaccess.h"
 #include "base/list.h"
 #include "vfs/special.h"
+#include "vfs/window.h"
 #include <fcntl.h>
 #include <string.h>
 #include <sys/inotify.h>
@@ -200,6 +201,7 @@ static int watch_insert(struct instance *ins, struct watch *w) // [marks_lock]
     list_push_back(&ins->watches, &w->ilink);
     __atomic_fetch_add(acc, 1, __ATOMIC_RELAXED);
     __atomic_fetch_add(&nwatches, 1, __ATOMIC_SEQ_CST);
+    window_flush(); // from now on reads are told
     return 0;
 }
 
@@ -290,8 +292,15 @@ static void tell(struct inode *i, uint32_t mask, const char *name, uint32_t cook
     }
 }
 
+bool fsnotify_active(void)
+{
+    return __atomic_load_n(&nwatches, __ATOMIC_SEQ_CST) != 0;
+}
+
 void fsnotify(struct inode *i, struct dentry *d, uint32_t mask, const char *name, uint32_t cookie)
 {
+    if (mask & (IN_ATTRIB | IN_MODIFY | IN_MOVE_SELF))
+        inode_changed(i);
     if (!__atomic_load_n(&nwatches, __ATOMIC_RELAXED))
         return;
     struct dentry *up = d ? dentry_parent_get(d) : nullptr;

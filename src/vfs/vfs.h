@@ -95,6 +95,9 @@ struct inode {
     void *sock;                  // [lock] bound AF_UNIX socket (struct unix_sock), weak
     void *fifo;                  // [lock] struct pipe of an open FIFO, ref held by its openers
     bool dead;                   // [lock] directory that was removed: nothing can be made in it
+    // For vfs/window.c: who was told of its attributes, and how many changes began and ended.
+    struct window_ref *published; // [window lock] owned
+    uint32_t change_begun, change_ended; // [A]
     bool linkable;               // [lock] made by O_TMPFILE without O_EXCL: link() may revive it
 };
 
@@ -175,6 +178,7 @@ struct super {
     uint64_t magic;                // [C] f_type
     uint32_t flags;                // [A] MS_RDONLY
     uint64_t maxbytes;             // [C] largest file; default INT64_MAX
+    bool steady;                   // [C] inodes change only through calls on them, which tell window.c
     bool nocache_negative;         // negative dentries are not kept
     bool nocache;                  // dentries are not kept at all (procfs pid dirs)
     char *source;                  // owned, for mountinfo

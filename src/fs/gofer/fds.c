@@ -7,6 +7,7 @@
 #include "fs/gofer/gfs.h"
 #include "base/slab.h"
 #include "host/raw.h"
+#include "vfs/window.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -329,8 +330,10 @@ static int obj_hostfd(struct memobj *o, bool shared, bool write, int *fd)
     *fd = wr ? gi->fds->wr : gi->fds->ro;
     if (wr && !gi->fds->wr_reads)
         err = -EACCES;
-    if (wr)
+    if (wr) {
         WRITE_SHARED(gi->stale, true); // the host changes times and blocks as it pleases
+        inode_changed(&gi->vfs);
+    }
     gfs_fds_unpin(gi); // ours remains
     return err;
 }

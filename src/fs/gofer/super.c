@@ -126,6 +126,7 @@ int gofer_mount(struct gofer_client *c, const char *aname, bool exclusive, bool 
     }
     struct gofer_inode *root;
     gs->sb = sb;
+    sb->steady = exclusive;
     sb->fsdata = gs;
     sb->magic = V9FS_MAGIC;
     sb->flags |= readonly ? MS_RDONLY : 0;

@@ -3,6 +3,7 @@
 // first change. Directories on the way come first. One copy of an inode at a time (copy_lock);
 // users see the lower file until the copy is whole, since they go by oi->upper.
 #include "fs/overlay/ovl.h"
+#include "vfs/window.h"
 #include "mem/uio.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -17,11 +18,14 @@ long ovl_real_write(struct file *real, struct uio *u, int64_t *pos)
     struct inode *i = real->inode;
     if (!real->ops->write)
         return -EINVAL;
-    if (!real->ops->lock_writes)
-        return real->ops->write(real, u, pos);
-    mutex_lock(&i->lock);
+    bool locks = real->ops->lock_writes;
+    if (locks)
+        mutex_lock(&i->lock);
+    inode_change_begin(i);
     long n = real->ops->write(real, u, pos);
-    mutex_unlock(&i->lock);
+    inode_change_end(i);
+    if (locks)
+        mutex_unlock(&i->lock);
     return n;
 }
 
@@ -300,7 +304,9 @@ int ovl_copy_up(struct ovl_inode *oi, uint64_t limit)
         }
         inode_get(&top->vfs);
         dentry_put(d);
+        inode_change_begin(&top->vfs);
         int err = copy_one(top, top == oi ? limit : OVL_ALL);
+        inode_change_end(&top->vfs);
         bool done = top == oi;
         inode_put(&top->vfs);
         if (err || done)

@@ -4,6 +4,7 @@
 // reading before somebody else copied it up reads the copy from then on.
 #include "fs/overlay/ovl.h"
 #include "mem/uio.h"
+#include "vfs/window.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
@@ -117,7 +118,9 @@ static int ovl_fallocate(struct file *f, int mode, int64_t off, int64_t len)
     if (!r->ops->fallocate)
         return -EOPNOTSUPP;
     mutex_lock(&f->inode->lock);
+    inode_change_begin(r->inode);
     int err = r->ops->fallocate(r, mode, off, len);
+    inode_change_end(r->inode);
     ovl_mirror(oi_of(f->inode));
     mutex_unlock(&f->inode->lock);
     return err;
@@ -127,6 +130,7 @@ const struct file_ops ovl_file_fops = {
     .open = ovl_open,
     .read = ovl_read,
     .write = ovl_write,
+    .real = real_of,
     .llseek = ovl_llseek,
     .ioctl = ovl_ioctl,
     .mmap = ovl_mmap,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Overlay inodes: identity (one per real inode), attributes, extended attributes.
 #include "fs/overlay/ovl.h"
+#include "vfs/window.h"
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -297,12 +298,14 @@ static int real_setattr(struct inode *real, const struct iattr *a)
     struct iattr copy = *a;
     mutex_lock(&real->lock);
     int err = 0;
+    inode_change_begin(real);
     if (real->ops->setattr)
         err = real->ops->setattr(real, &copy);
     else if (a->valid & IATTR_SIZE)
         err = -EPERM;
     else
         inode_setattr_fields(real, a);
+    inode_change_end(real);
     mutex_unlock(&real->lock);
     return err;
 }

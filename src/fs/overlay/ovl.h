@@ -28,6 +28,7 @@ struct ovl_super {
     size_t nlower;
     int depth;                // 1: over ordinary file systems, 2: over overlays
     bool user_xattr, revalidate;
+    bool unsteady; // a layer may change behind our back (super.steady)
     const struct cred *cred;  // ref: ours, may do anything
     struct spinlock lock;
     struct htab inodes;       // [lock] by real inode: struct ovl_key

@@ -104,6 +104,7 @@ static int layer_init(struct ovl_super *os, struct ovl_layer *l, struct super *s
     if (os->depth > 2)
         return -EINVAL;
     os->revalidate |= sb->ops->d_revalidate != nullptr;
+    os->unsteady |= !sb->steady;
     l->mnt = mount_new(sb, root, flags);
     l->root = root;
     return l->mnt ? 0 : -ENOMEM;
@@ -144,6 +145,7 @@ static int new_super(const struct path *lowers, size_t n, struct super *upper_sb
         return err;
     }
     os->sb = sb;
+    sb->steady = !os->unsteady;
     sb->fsdata = os;
     sb->magic = OVERLAYFS_SUPER_MAGIC;
     sb->flags |= os->upper.mnt ? 0 : MS_RDONLY;

@@ -7,6 +7,7 @@
 #include "fs/tmpfs/internal.h"
 #include "host/raw.h"
 #include "sched/fiber.h"
+#include "vfs/window.h"
 #include <fcntl.h>
 #include <linux/falloc.h>
 #include <string.h>
@@ -90,12 +91,17 @@ static void shm_account(struct tmpfs_inode *t)
     if (host_call(__NR_fstat, shmobj_rdwr_fd(t->shm), &st) < 0)
         return;
     uint64_t now = (uint64_t)st.st_blocks * 512 / PAGE_SIZE;
+    t->shm_full = !t->shm_odd && now * PAGE_SIZE >= PAGE_ALIGN_UP((uint64_t)st.st_size);
     if (now > t->pages_held)
         tmpfs_charge_force(t->quota, now - t->pages_held); // over the limit only by what was mapped
     else
         tmpfs_uncharge(t->quota, t->pages_held - now);
     t->pages_held = now;
+    if (t->inode.blocks == now * (PAGE_SIZE / 512))
+        return;
+    inode_change_begin(&t->inode);
     WRITE_SHARED(t->inode.blocks, now * (PAGE_SIZE / 512));
+    inode_change_end(&t->inode);
 }
 static int move_to_shm(struct tmpfs_inode *t)
 {
@@ -161,6 +167,7 @@ static int obj_punch(struct memobj *o, uint64_t off, uint64_t len)
 {
     struct tmpfs_inode *t = obj_inode(o);
     mutex_lock(&t->inode.lock);
+    t->shm_odd = true;
     int err = t->seals & F_SEAL_WRITE ? -EPERM : t->shm->ops->punch(t->shm, off, len);
     shm_account(t);
     mutex_unlock(&t->inode.lock);
@@ -234,7 +241,7 @@ static long read_pages(struct tmpfs_inode *t, struct uio *u, uint64_t pos, size_
 }
 static long read_shm(struct tmpfs_inode *t, struct uio *u, uint64_t pos, size_t n)
 {
-    uint8_t *buf = mem_alloc(MIN(n, BOUNCE));
+    uint8_t small[PAGE_SIZE], *buf = n <= sizeof(small) ? small : mem_alloc(MIN(n, BOUNCE));
     size_t done = 0;
     long err = buf ? 0 : -ENOMEM;
     while (!err && done < n) {
@@ -252,7 +259,8 @@ static long read_shm(struct tmpfs_inode *t, struct uio *u, uint64_t pos, size_t 
         if (put < got)
             break;
     }
-    mem_free(buf);
+    if (buf != small)
+        mem_free(buf);
     return done ? (long)done : err;
 }
 static long file_read_(struct file *f, struct uio *u, int64_t *pos)
@@ -341,11 +349,15 @@ static size_t shm_room(struct tmpfs_inode *t, uint64_t pos, size_t n)
 }
 static long write_shm(struct tmpfs_inode *t, struct uio *u, uint64_t pos, size_t n)
 {
-    uint8_t *buf = mem_alloc(MIN(n, BOUNCE));
+    uint8_t small[PAGE_SIZE], *buf = n <= sizeof(small) ? small : mem_alloc(MIN(n, BOUNCE));
     size_t done = 0;
     long err = buf ? 0 : -ENOMEM;
+    // Where all pages are there already, nothing needs room or is to be paid for.
+    bool grows = !t->shm_full || pos + n > PAGE_ALIGN_UP(t->inode.size);
     while (!err && done < n) {
-        size_t part = shm_room(t, pos + done, MIN(n - done, BOUNCE));
+        size_t part = MIN(n - done, BOUNCE);
+        if (grows)
+            part = shm_room(t, pos + done, part);
         if (!part) {
             err = -ENOSPC;
             break;
@@ -361,11 +373,13 @@ static long write_shm(struct tmpfs_inode *t, struct uio *u, uint64_t pos, size_t
             break;
         }
         done += (size_t)put;
-        shm_account(t);
+        if (grows)
+            shm_account(t);
         if (put < got)
             break;
     }
-    mem_free(buf);
+    if (buf != small)
+        mem_free(buf);
     return done ? (long)done : err;
 }
 // The VFS holds inode.lock and has settled position and limits (file_ops.lock_writes).
@@ -479,6 +493,7 @@ static int file_fallocate(struct file *f, int mode, int64_t off, int64_t len)
     if (mode & ~(FALLOC_FL_KEEP_SIZE | FALLOC_FL_PUNCH_HOLE) || (punch && !(mode & FALLOC_FL_KEEP_SIZE)) || zero)
         return -EOPNOTSUPP; // as Linux's tmpfs: no ZERO_RANGE
     mutex_lock(&t->inode.lock);
+    t->shm_odd = true;
     int err = 0;
     bool grows = !(mode & FALLOC_FL_KEEP_SIZE) && to > t->inode.size;
     if ((punch && (t->seals & F_SEAL_WRITE)) || (grows && (t->seals & F_SEAL_GROW)))

@@ -54,6 +54,8 @@ struct tmpfs_inode {
     struct tmpfs_pages pages;    // what is not there is a hole
     uint64_t pages_held;         // pages charged
     struct memobj *shm;          // owned; once set, the data is there and pages is empty
+    bool shm_odd;   // [lock] pages may have gone from the middle of it, or lie behind its end
+    bool shm_full;  // [lock] every page below its size was there
     struct memobj obj;           // what mappings refer to; live while obj.ref > 0
     bool obj_shared_write;       // somebody mapped it shared and writable
     uint32_t seals;              // F_SEAL_*

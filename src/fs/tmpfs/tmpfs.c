@@ -312,6 +312,7 @@ static int tmpfs_mount(const struct fs_type *t, const char *source, const char *
     if (!sb)
         return -ENOMEM;
     err = super_fill(sb, &o);
+    sb->steady = true;
     if (err) {
         super_put(sb);
         return err;

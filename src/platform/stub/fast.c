@@ -7,6 +7,7 @@
 // argument, an interrupt, a signal that a new mask would let in) nothing has been changed and the
 // kernel does the call from its beginning.
 #include "platform/stub/stub.h"
+#include "platform/stub/window.h"
 #include <asm/unistd.h>
 #include <linux/futex.h>
 
@@ -252,7 +253,7 @@ static bool answer(struct slot *s, const struct ppublic *p, struct stub_ucontext
     case __NR_sigaltstack: return sigaltstack(p, uc);
     case __NR_futex: return futex(s, uc, ret);
     }
-    return false;
+    return window_call(p, uc, ret);
 }
 
 bool fast_call(struct slot *s, struct stub_ucontext *uc)

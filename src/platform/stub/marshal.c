@@ -5,7 +5,6 @@
 // The table is read-only here; what the guest makes of slot or table concerns its own memory only.
 #include "platform/stub/marshal.h"
 
-HIDDEN uint64_t stub_copy(void *dst, const void *src, uint64_t n);
 HIDDEN int64_t stub_copy_str(void *dst, const void *src, uint64_t max);
 HIDDEN uint64_t stub_probe(uint64_t addr);
 extern HIDDEN const struct marshal_row stub_table[MARSHAL_ROWS];

@@ -8,5 +8,7 @@
 HIDDEN void stub_marshal(struct slot *s, const struct stub_ucontext *uc);
 // Before the return to the guest: slot.marshal.out[] into guest memory. False: something faulted.
 HIDDEN bool stub_unmarshal(struct slot *s);
+// Bytes that were not copied, 0: all. Either side may fault.
+HIDDEN uint64_t stub_copy(void *dst, const void *src, uint64_t n);
 // An access to guest memory that faults with rip in here continues at stub_user_fault.
 extern HIDDEN char stub_user_start[], stub_user_end[], stub_user_fault[];

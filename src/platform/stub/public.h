@@ -21,6 +21,24 @@ struct ppublic {
     uint64_t altstack_sp, altstack_size;
     uint64_t affinity;
     uint64_t pending; // signals, its own and its group's: a mask that touches one is the kernel's to set
-    uint64_t pad[6];
+    uint64_t files;   // the task's descriptor table: which of the pub_file lines are its
+    uint64_t pad[5];
 };
 static_assert(sizeof(struct ppublic) == 128);
+
+// One line for each of the first descriptors of the space: what the kernel last said about a regular
+// file, and where its first bytes are mapped. Valid while seq is even and the same before and after;
+// every change of the file or the descriptor makes it another one first.
+enum : uint32_t { PUBF_STAT = 1, PUBF_DATA = 2 };
+struct pub_file {
+    uint32_t seq, flags;
+    uint64_t files;         // ppublic.files of whom it is for
+    uint64_t size;          // of the file
+    uint64_t win, win_len;  // bytes [0, win_len) of the file are mapped there, as far as they exist
+    uint64_t pad[3];
+    uint8_t stat[144];      // struct stat
+    uint8_t pad2[48];
+};
+static_assert(sizeof(struct pub_file) == 256);
+constexpr int PUB_FILES = 512, PUB_WINDOWS = 32;
+constexpr uint64_t PUB_WINDOW_SIZE = 16 << 20;

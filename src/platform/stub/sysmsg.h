@@ -13,6 +13,7 @@
 //   public page     what the kernel publishes about each slot's task (public.h): a memfd of this
 //                   address space alone, mapped read-only, MADV_DONTFORK
 //   slots           the address space's own sysmsg memfd, MADV_DONTFORK
+//   windows         the beginnings of files that its descriptors name, read-only, MADV_DONTFORK
 #pragma once
 
 #define STUB_TEXT_MAX 0x10000
@@ -21,11 +22,15 @@
 #define STUB_VDSO_OFF 0x180000 // where the zygote moves the host's vvar and vDSO, when it can
 #define STUB_VDSO_MAX 0x40000
 #define STUB_PUB_OFF 0x200000
-#define STUB_PUB_SIZE 0x80000
-#define STUB_SLOTS_OFF 0x280000
+#define STUB_PUB_FILES_OFF 0x80000 // in the public pages, behind the lines of the tasks
+#define STUB_PUB_SIZE 0xa0000
+#define STUB_SLOTS_OFF 0x300000
 #define SLOT_SIZE 0x8000
 #define SLOT_COUNT 4096
-#define STUB_SPAN (STUB_SLOTS_OFF + SLOT_SIZE * SLOT_COUNT)
+#define STUB_WIN_OFF (STUB_SLOTS_OFF + SLOT_SIZE * SLOT_COUNT)
+#define STUB_WIN_SIZE 0x1000000
+#define STUB_WIN_COUNT 32
+#define STUB_SPAN (STUB_WIN_OFF + STUB_WIN_SIZE * STUB_WIN_COUNT)
 // Inside a slot.
 #define SLOT_DATA_OFF 0x1000
 #define SLOT_DATA_SIZE 0x3000
@@ -75,7 +80,10 @@
 #include "platform/stub/public.h"
 #include <stddef.h>
 #include <stdint.h>
-static_assert(STUB_PUB_SIZE == SLOT_COUNT * sizeof(struct ppublic));
+static_assert(STUB_PUB_FILES_OFF == SLOT_COUNT * sizeof(struct ppublic) &&
+              STUB_PUB_SIZE == STUB_PUB_FILES_OFF + PUB_FILES * sizeof(struct pub_file) &&
+              STUB_PUB_OFF + STUB_PUB_SIZE <= STUB_SLOTS_OFF && STUB_WIN_COUNT == PUB_WINDOWS &&
+              STUB_WIN_SIZE == PUB_WINDOW_SIZE);
 
 // slot.state. Whoever flips it hands the slot over; the payload is written before.
 enum : uint32_t {

@@ -63,6 +63,38 @@ int st_map(struct pcontext *ctx, uint64_t addr, uint64_t len, int prot, int flag
     return list[1].ret < 0 ? (int)stub_result(list[1].ret) : 0;
 }
 
+// Never inherited: a child has published pages of its own, with nothing in them.
+int st_map_window(struct pcontext *ctx, uint32_t index, int hostfd, uint64_t *va, uint64_t *len)
+{
+    struct st_aspace *as = st_as(ctx->as);
+    uint64_t addr = st.base + STUB_WIN_OFF + (uint64_t)index * STUB_WIN_SIZE;
+    CHECK(index < STUB_WIN_COUNT);
+    struct stub_work list[3] = {
+        {.op = WORK_RECVFD},
+        {.op = WORK_CALL,
+         .flags = WORK_FD,
+         .nr = __NR_mmap,
+         .a = {addr, STUB_WIN_SIZE, PROT_READ, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, ~0ull, 0}},
+        {.op = WORK_CALL, .nr = __NR_madvise, .a = {addr, STUB_WIN_SIZE, MADV_DONTFORK}}};
+    int err = st_prove(as);
+    if (err)
+        return err;
+    mutex_lock(&as->lock);
+    err = st_send_fd(as, hostfd);
+    if (!err)
+        err = st_work(st_ctx(ctx), list, 3, false);
+    mutex_unlock(&as->lock);
+    if (err)
+        return err;
+    if (list[0].ret < 0 || (list[1].ret >= 0 && (uint64_t)list[1].ret != addr)) {
+        st_kill(as, "the stub did not map a window");
+        return -ESRCH;
+    }
+    *va = addr;
+    *len = STUB_WIN_SIZE;
+    return list[1].ret < 0 ? (int)stub_result(list[1].ret) : (int)stub_result(list[2].ret);
+}
+
 int st_unmap(struct pcontext *ctx, uint64_t addr, uint64_t len)
 {
     if (!guest_range_ok(addr, len))

@@ -227,8 +227,10 @@ int st_pub_alloc(struct st_aspace *as, int *fd)
 {
     void *map;
     int err = shared_memfd("public", STUB_PUB_SIZE, SEALS_SIZE | F_SEAL_FUTURE_WRITE, &map, fd);
-    if (!err)
+    if (!err) {
         as->pub = map;
+        as->base.files = (struct pub_file *)((uint8_t *)map + STUB_PUB_FILES_OFF);
+    }
     return err;
 }
 

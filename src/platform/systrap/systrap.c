@@ -44,6 +44,7 @@ const struct platform_ops systrap_ops = {
     .read_mem = st_read_mem,
     .write_mem = st_write_mem,
     .read_str = st_read_str,
+    .map_window = st_map_window,
     .cmpxchg32 = st_cmpxchg32,
     .host_pid = host_pid,
     .patch = st_patch,

@@ -159,6 +159,7 @@ void st_fp_reset(struct pcontext *ctx);
 // mem.c
 int st_map(struct pcontext *ctx, uint64_t addr, uint64_t len, int prot, int flags, int hostfd,
            uint64_t off);
+int st_map_window(struct pcontext *ctx, uint32_t index, int hostfd, uint64_t *va, uint64_t *len);
 int st_unmap(struct pcontext *ctx, uint64_t addr, uint64_t len);
 int st_protect(struct pcontext *ctx, uint64_t addr, uint64_t len, int prot);
 int st_remap(struct pcontext *ctx, uint64_t old, uint64_t old_len, uint64_t new_addr,

@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: Apache-2.0
+// See window.h. One spinlock, a leaf, covers all published lines; they are few and short-lived, and who
+// has none never takes it. The pages are written here and never read: a stub cannot lie in them.
+//
+// Windows (mappings) of a space are handed out round robin, unused ones first. One whose lines have all
+// gone stays mapped until it is used again: that keeps at most PUB_WINDOWS files of the size of a
+// window alive that the space could read anyway.
+#include "vfs/window.h"
+#include "abi/errno.h"
+#include "base/slab.h"
+#include "host/raw.h"
+#include "mem/mm.h"
+#include "sched/mutex.h"
+#include "sched/timer.h"
+#include "vfs/internal.h"
+#include <string.h>
+#include <sys/stat.h>
+
+struct winfile;
+struct window_ref {        // one for each inode that a line depends on
+    struct window_ref *next;
+    struct winfile *w;
+    struct inode *inode;   // weak: the open file holds it, and its descriptor goes first
+};
+struct winfile {           // a published line
+    struct list space_link, table_link;
+    struct winspace *ws;
+    struct fdtab *table;   // weak: forgets its lines before it goes
+    int fd;
+    int win;               // -1: attributes only
+    struct window_ref ref[2];
+};
+struct winspace {
+    struct list all_link;  // [win_lock]
+    struct list files;     // [win_lock] winfile.space_link
+    struct pub_file *lines;
+    struct mutex lock;     // mappings
+    struct {
+        struct inode *key; // [win_lock] weak, while users > 0
+        uint64_t va, len;  // [lock]
+        uint32_t users;    // [win_lock]
+    } win[PUB_WINDOWS];
+    uint32_t next;         // [lock]
+};
+SLAB_DEFINE(winfile_slab, struct winfile);
+SLAB_DEFINE(winspace_slab, struct winspace);
+static struct spinlock win_lock;
+static struct list spaces = LIST_INIT(spaces); // [win_lock]
+static struct list tables[64];                 // [win_lock] winfile.table_link by descriptor table
+constexpr ktime_t REFRESH = 3600ll * 1000000000;
+static struct timer refresh;                   // access times are looked at again
+static bool refresh_armed;                     // [A]
+
+static struct list *table_list(const struct fdtab *t)
+{
+    return &tables[((uintptr_t)t >> 6) % ARRAY_LEN(tables)];
+}
+
+// --- lines ---------------------------------------------------------------------------------------
+static void line_close(struct pub_file *e)
+{
+    uint32_t seq = e->seq | 1;
+    __atomic_store_n(&e->seq, seq, __ATOMIC_SEQ_CST);
+    WRITE_SHARED(e->flags, 0);
+}
+
+static void line_write(struct pub_file *e, const struct winfile *w, const struct window_args *a,
+                       uint64_t table)
+{
+    line_close(e);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    WRITE_SHARED(e->files, table);
+    WRITE_SHARED(e->size, a->size);
+    WRITE_SHARED(e->win, w->win < 0 ? 0 : w->ws->win[w->win].va);
+    WRITE_SHARED(e->win_len, w->win < 0 ? 0 : w->ws->win[w->win].len);
+    memcpy(e->stat, a->stat, sizeof(e->stat));
+    WRITE_SHARED(e->flags, PUBF_STAT | (w->win < 0 ? 0u : PUBF_DATA));
+    __atomic_store_n(&e->seq, e->seq + 1, __ATOMIC_SEQ_CST);
+}
+
+static void ref_remove(struct window_ref *r)
+{
+    if (!r->inode)
+        return;
+    struct window_ref **p = &r->inode->published;
+    while (*p != r)
+        p = &(*p)->next;
+    __atomic_store_n(p, r->next, __ATOMIC_SEQ_CST);
+}
+static void ref_add(struct window_ref *r, struct winfile *w, struct inode *i)
+{
+    r->w = w;
+    r->inode = i;
+    r->next = i->published;
+    __atomic_store_n(&i->published, r, __ATOMIC_SEQ_CST);
+}
+
+static void drop_locked(struct winfile *w) REQUIRES(win_lock)
+{
+    line_close(&w->ws->lines[w->fd]);
+    ref_remove(&w->ref[0]);
+    ref_remove(&w->ref[1]);
+    list_del(&w->space_link);
+    list_del(&w->table_link);
+    if (w->win >= 0)
+        w->ws->win[w->win].users--;
+    slab_free(&winfile_slab, w);
+}
+
+void window_retract(struct inode *i)
+{
+    spin_lock(&win_lock);
+    while (i->published)
+        drop_locked(i->published->w);
+    spin_unlock(&win_lock);
+}
+
+void window_forget(struct fdtab *t, int fd)
+{
+    spin_lock(&win_lock);
+    list_for_each_safe(it, table_list(t)) {
+        struct winfile *w = list_entry(it, struct winfile, table_link);
+        if (w->table == t && w->fd == fd)
+            drop_locked(w);
+    }
+    spin_unlock(&win_lock);
+}
+
+void window_flush(void)
+{
+    spin_lock(&win_lock);
+    list_for_each(s, &spaces) {
+        struct winspace *ws = list_entry(s, struct winspace, all_link);
+        list_for_each_safe(it, &ws->files) {
+            struct winfile *w = list_entry(it, struct winfile, space_link);
+            if (w->win >= 0)
+                drop_locked(w);
+        }
+    }
+    spin_unlock(&win_lock);
+}
+
+// relatime: an access time is brought up to date once a day, and only the slow path does it.
+static void refresh_now(struct timer *t)
+{
+    __atomic_store_n(&refresh_armed, false, __ATOMIC_SEQ_CST);
+    window_flush();
+}
+
+// --- spaces --------------------------------------------------------------------------------------
+static void space_free(struct mm *mm)
+{
+    struct winspace *ws = mm->windows;
+    spin_lock(&win_lock);
+    while (!list_empty(&ws->files))
+        drop_locked(list_first(&ws->files, struct winfile, space_link));
+    list_del(&ws->all_link);
+    spin_unlock(&win_lock);
+    mm->windows = nullptr;
+    slab_free(&winspace_slab, ws);
+}
+
+static struct winspace *space_of(struct mm *mm)
+{
+    struct winspace *ws = __atomic_load_n(&mm->windows, __ATOMIC_ACQUIRE), *none = nullptr;
+    if (ws)
+        return ws;
+    ws = slab_alloc(&winspace_slab);
+    if (!ws)
+        return nullptr;
+    list_init(&ws->files);
+    list_init(&ws->all_link);
+    mutex_init(&ws->lock, RANK_FDTAB);
+    ws->lines = mm->as->files;
+    if (!__atomic_compare_exchange_n(&mm->windows, &none, ws, false, __ATOMIC_ACQ_REL,
+                                     __ATOMIC_ACQUIRE)) {
+        slab_free(&winspace_slab, ws);
+        return none;
+    }
+    spin_lock(&win_lock);
+    list_push_back(&spaces, &ws->all_link);
+    spin_unlock(&win_lock);
+    return ws;
+}
+
+[[gnu::constructor]] static void window_init(void)
+{
+    for (size_t i = 0; i < ARRAY_LEN(tables); i++)
+        list_init(&tables[i]);
+    timer_init(&refresh, refresh_now);
+    mm_windows_free = space_free;
+}
+
+// --- publishing ----------------------------------------------------------------------------------
+bool window_possible(struct file *f, struct file **real)
+{
+    if (!S_ISREG(f->inode->mode) || f->opath || !f->inode->sb || !f->inode->sb->steady)
+        return false;
+    struct file *r = f->ops->real ? f->ops->real(f) : f;
+    *real = r;
+    return r == f || (!r->ops->real && r->inode->sb->steady);
+}
+
+uint64_t window_gen(struct file *f, struct file *real)
+{
+    uint32_t a = __atomic_load_n(&f->inode->change_ended, __ATOMIC_SEQ_CST);
+    uint32_t b = __atomic_load_n(&real->inode->change_ended, __ATOMIC_SEQ_CST);
+    if (a != __atomic_load_n(&f->inode->change_begun, __ATOMIC_SEQ_CST) ||
+        b != __atomic_load_n(&real->inode->change_begun, __ATOMIC_SEQ_CST))
+        return 0;
+    return ((uint64_t)a << 32 | b) + 1;
+}
+
+struct install {
+    struct winspace *ws;
+    struct winfile *w;      // consumed when installed
+    struct fdtab *table;
+    int fd, win;
+    const struct window_args *a;
+};
+// Under the lock of the descriptor table, where fd is a->f.
+static void install(void *arg, uint32_t *count)
+{
+    struct install *in = arg;
+    const struct window_args *a = in->a;
+    struct winfile *w = in->w;
+    spin_lock(&win_lock);
+    list_for_each_safe(it, &in->ws->files) {
+        struct winfile *old = list_entry(it, struct winfile, space_link);
+        if (old->fd == in->fd)
+            drop_locked(old);
+    }
+    w->ws = in->ws;
+    w->table = in->table;
+    w->fd = in->fd;
+    w->win = in->win;
+    ref_add(&w->ref[0], w, a->f->inode);
+    if (a->real->inode != a->f->inode)
+        ref_add(&w->ref[1], w, a->real->inode);
+    list_push_back(&in->ws->files, &w->space_link);
+    list_push_back(table_list(in->table), &w->table_link);
+    if (w->win >= 0) {
+        in->ws->win[w->win].users++;
+        in->ws->win[w->win].key = a->real->inode;
+    }
+    in->w = nullptr;
+    // A change that began before we were on the inodes' lists is seen here, a later one sees us.
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (window_gen(a->f, a->real) == a->gen && (w->win < 0 || !fsnotify_active())) {
+        line_write(&in->ws->lines[w->fd], w, a, fdtab_id(in->table));
+        *count += 1;
+    } else {
+        drop_locked(w);
+    }
+    spin_unlock(&win_lock);
+}
+
+// Under ws->lock: the number of a window on the file, -1: none is mapped.
+static int window_find(struct winspace *ws, struct inode *key)
+{
+    int found = -1;
+    spin_lock(&win_lock);
+    for (int i = 0; i < PUB_WINDOWS && found < 0; i++)
+        if (ws->win[i].users && ws->win[i].key == key)
+            found = i;
+    spin_unlock(&win_lock);
+    return found;
+}
+static int window_take(struct winspace *ws)
+{
+    int win = -1;
+    spin_lock(&win_lock);
+    for (int i = 0; i < PUB_WINDOWS && win < 0; i++)
+        if (!ws->win[(ws->next + (uint32_t)i) % PUB_WINDOWS].users)
+            win = (int)((ws->next + (uint32_t)i) % PUB_WINDOWS);
+    if (win < 0)
+        win = (int)(ws->next % PUB_WINDOWS);
+    list_for_each_safe(it, &ws->files) {
+        struct winfile *w = list_entry(it, struct winfile, space_link);
+        if (w->win == win)
+            drop_locked(w);
+    }
+    spin_unlock(&win_lock);
+    ws->next = (uint32_t)win + 1;
+    return win;
+}
+static int window_map(struct winspace *ws, struct pcontext *ctx, int hostfd)
+{
+    int win = window_take(ws);
+    uint64_t va, len;
+    int err = ctx->ops->map_window(ctx, (uint32_t)win, hostfd, &va, &len);
+    if (err)
+        return -1;
+    ws->win[win].va = va;
+    ws->win[win].len = len;
+    return win;
+}
+
+bool window_publish(struct mm *mm, struct pcontext *ctx, struct fdtab *t, int fd,
+                    const struct window_args *a)
+{
+    struct memobj *obj = nullptr;
+    int hostfd = -1, err = 0, win = -1;
+    if (!mm->as->files || !ctx->ops->map_window || fd < 0 || fd >= PUB_FILES || !a->gen)
+        return false;
+    bool data = a->data && a->f->can_read && a->real->ops->mmap && !fsnotify_active() &&
+                file_atime_settled(a->real); // an overlay's read touches the real file's time only
+    struct winspace *ws = space_of(mm);
+    struct winfile *w = slab_alloc(&winfile_slab);
+    if (!ws || !w)
+        goto out;
+    // Before the lock: the object's own locks come before it.
+    if (data && (err = a->real->ops->mmap(a->real, &obj)) == 0)
+        err = obj ? obj->ops->hostfd(obj, true, false, &hostfd) : -ENODEV;
+    if (err)
+        data = false;
+    mutex_lock(&ws->lock);
+    if (data)
+        win = window_find(ws, a->real->inode);
+    if (data && win < 0)
+        win = window_map(ws, ctx, hostfd);
+    data = win >= 0;
+    struct install in = {.ws = ws, .w = w, .table = t, .fd = fd, .win = win, .a = a};
+    fdtab_if(t, fd, a->f, install, &in);
+    w = in.w;
+    mutex_unlock(&ws->lock);
+    if (data && !__atomic_exchange_n(&refresh_armed, true, __ATOMIC_SEQ_CST))
+        timer_arm(&refresh, ktime_now() + REFRESH);
+out:
+    memobj_put(obj);
+    if (w)
+        slab_free(&winfile_slab, w);
+    return win >= 0 || !a->data;
+}
