@@ -128,6 +128,12 @@ static void do_start(struct request *q)
         ctl_tell(b->fd, CTL_REPLY, q->m.token, 1, "cannot start an already running container");
         return;
     }
+    char text[900];
+    if (boot_hooks_run(b, text, sizeof(text))) {
+        ctl_tell(b->fd, CTL_REPLY, q->m.token, 1, text);
+        task_end_held(b->first, SIGKILL);
+        return;
+    }
     ctl_tell(b->fd, CTL_STATE, 0, CONTAINER_RUNNING, nullptr);
     ctl_tell(b->fd, CTL_REPLY, q->m.token, 0, nullptr);
     task_start_held(b->first);

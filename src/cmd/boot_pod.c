@@ -43,6 +43,7 @@ void boot_container_put(struct boot_container *b)
     if (!b || !ref_put(&b->ref))
         return;
     boot_fs_free(&b->fs);
+    boot_hooks_free(b);
     if (b->first)
         task_put(b->first);
     if (b->terminal)
@@ -187,6 +188,11 @@ int boot_container_build(struct boot_container *b, struct boot_config *c, int ni
     b->held = c->hold;
     __atomic_store_n(&b->ready, true, __ATOMIC_RELEASE);
     boot_stage(c, "program loaded");
+    if (!c->hold && boot_hooks_run(b, text, n)) {
+        if (!b->sandbox)
+            task_end_held(b->first, SIGKILL);
+        return 1;
+    }
     // Listening first: what ends it must be heard.
     ctl_tell(b->fd, CTL_STARTED, 0, 0, nullptr);
     int err = boot_control_open(b);

@@ -113,9 +113,8 @@ static const char *const *pointers(const struct strlist *l)
     return v;
 }
 
-// Makes the process; what both kinds have in common. 0, or an exit status with text.
-static int create(struct boot_container *b, struct init_args *a, struct spec_process *p,
-                  int fds[3], struct task **out, char *text, size_t n)
+int boot_create_process(struct boot_container *b, struct init_args *a, struct spec_process *p,
+                        int fds[3], struct task **out, char *text, size_t n)
 {
     struct cred *cred = process_cred(p);
     struct rlimit64 *lim = mem_alloc_array(RLIM_NLIMITS, sizeof(*lim));
@@ -147,7 +146,7 @@ static int create(struct boot_container *b, struct init_args *a, struct spec_pro
     if (a->terminal && !a->join)
         tty_set_console(b->tasks, tty_of_file(a->terminal));
     err = task_create_init(a, out);
-    status = err ? program_failed(p->args.v[0], err, text, n) : 0;
+    status = err ? program_failed(a->program ? a->program : p->args.v[0], err, text, n) : 0;
 out:
     mem_free((void *)a->argv);
     mem_free((void *)a->envp);
@@ -177,11 +176,12 @@ int boot_start_program(struct boot_container *b, struct boot_config *c, struct i
     b->seccomp = s->seccomp;
     s->seccomp = (struct spec_seccomp){};
     char why[700];
-    int status = create(b, a, &s->process, fds, &b->first, why, sizeof(why));
+    int status = boot_create_process(b, a, &s->process, fds, &b->first, why, sizeof(why));
     if (status) // as a shell says it for `do`; engines know one status, and look for the words
         snprintf(text, n, "%s%s", c->killable ? "" : "unable to start container process: ", why);
     if (status && !c->killable)
         status = 1;
+    boot_hooks_take(b, c);
     if (!status)
         b->terminal = a->terminal ? file_get(a->terminal) : nullptr;
     put_stdio(a);
@@ -238,7 +238,7 @@ int boot_exec(struct boot_container *b, struct exec_request *r, char *text, size
     if (status)
         snprintf(text, n, "%s", why.text);
     else
-        status = create(b, &a, r->process, r->stdio, &t, text, n);
+        status = boot_create_process(b, &a, r->process, r->stdio, &t, text, n);
     if (status) {
         put_stdio(&a);
         exec_free(x);

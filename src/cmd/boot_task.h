@@ -29,6 +29,9 @@ struct boot_container {
     struct file *terminal;        // [C] ref: of that one, or null
     struct spec_seccomp seccomp;  // [C] owned: the profile that all its processes start with
     bool held;                    // [A] it waits for CTL_START
+    struct spec_hooks hooks;      // [C] startContainer: to be run before it
+    char *hook_state;             // [C] owned: what they hear; null without any
+    struct spec_process hook_process; // [C] whose rights they have
 };
 // boot_pod.c: the containers.
 MUST_CHECK struct boot_container *boot_container_new(const char *id, int fd, bool sandbox);
@@ -48,6 +51,10 @@ void boot_container_abandon(struct boot_container *b);
 // hook and what it shares with other containers.
 MUST_CHECK int boot_start_program(struct boot_container *b, struct boot_config *c,
                                   struct init_args *a, int fds[3], char *text, size_t n);
+// Makes a process, what all kinds have in common: process -> a. 0, or an exit status with text.
+MUST_CHECK int boot_create_process(struct boot_container *b, struct init_args *a,
+                                   struct spec_process *p, int fds[3], struct task **out,
+                                   char *text, size_t n);
 struct exec_request {
     uint32_t token;
     struct spec_process *process;
@@ -57,6 +64,12 @@ struct exec_request {
 MUST_CHECK int boot_exec(struct boot_container *b, struct exec_request *r, char *text, size_t n);
 void boot_exec_signal(struct boot_container *b, uint32_t token, int sig); // SIGWINCH: another size
 void boot_exec_hangup(struct boot_container *b, uint32_t token);
+
+// boot_hooks.c: hooks of the kind startContainer are processes of the container. Takes from c what
+// they need; runs them, before the first program starts. 0, or an exit status with the reason.
+void boot_hooks_take(struct boot_container *b, struct boot_config *c);
+void boot_hooks_free(struct boot_container *b);
+MUST_CHECK int boot_hooks_run(struct boot_container *b, char *text, size_t n);
 
 // boot_ctl.c: listens to the one who stands for it.
 MUST_CHECK int boot_control_open(struct boot_container *b);

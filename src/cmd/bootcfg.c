@@ -73,6 +73,7 @@ void wire_boot_config(struct wire *w, struct boot_config *c)
     wire_str(w, &c->pid_of);
     wire_str(w, &c->uts_of);
     wire_str(w, &c->ipc_of);
+    wire_str(w, &c->hook_state);
     if (!w->bad && (c->nroots == 0 || !c->platform || c->ncpus == 0 || c->log_format > LOG_JSON ||
                     c->log_level > LOG_DEBUG))
         w->bad = true;
@@ -132,6 +133,7 @@ void boot_config_free(struct boot_config *c)
     mem_free(c->pid_of);
     mem_free(c->uts_of);
     mem_free(c->ipc_of);
+    mem_free(c->hook_state);
     mem_free(c);
 }
 

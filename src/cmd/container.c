@@ -186,7 +186,13 @@ static int supervise_container(struct boot_config *c, const struct launch_option
                                struct state *state, const char *bundle, struct err *e)
 {
     struct launch_options mine = *o;
-    if ((o->detached ? cgroups_enter_supervisor(o, e) : cgroups_janitor(&mine, e)) ||
+    struct hook_context h = {.id = c->spec->id, .bundle = bundle, .pid = getpid(), .netns = -1,
+                             .annotations = &c->spec->annotations};
+    if (c->spec->hooks[HOOK_START_CONTAINER].n &&
+        !(c->hook_state = hook_state(HOOK_START_CONTAINER, &h)))
+        err_set(e, -ENOMEM, "out of memory");
+    if (e->text[0] ||
+        (o->detached ? cgroups_enter_supervisor(o, e) : cgroups_janitor(&mine, e)) ||
         environment_enter(c->spec, bundle, e)) {
         if (!o->detached)
             state_remove(state);

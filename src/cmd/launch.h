@@ -91,6 +91,7 @@ struct boot_config {
     uint32_t gofer_uid, gofer_gid; // privileged: what the Gofer runs as
     char *sandbox;           // id of the sandbox that it joins (pods); null: it is one itself
     char *pid_of, *uts_of, *ipc_of; // whose namespace it shares, by container id; null: its own
+    char *hook_state;        // what startContainer hooks hear; null without any
     uint64_t t0;             // CLOCK_MONOTONIC ns at the start of the command
 };
 void wire_boot_config(struct wire *w, struct boot_config *c);

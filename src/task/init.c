@@ -191,19 +191,19 @@ static int open_program(struct task *t, const char *path, struct file **out)
 static int find_program(struct task *t, const struct init_args *a, struct strbuf *name,
                         struct file **out)
 {
-    if (strchr(a->argv[0], '/')) {
-        strbuf_str(name, a->argv[0]);
-        return name->bad ? -ENOMEM : open_program(t, a->argv[0], out);
+    if (strchr((a->program ? a->program : a->argv[0]), '/')) {
+        strbuf_str(name, (a->program ? a->program : a->argv[0]));
+        return name->bad ? -ENOMEM : open_program(t, (a->program ? a->program : a->argv[0]), out);
     }
     int err = -ENOENT;
-    if (!*a->argv[0])
+    if (!*(a->program ? a->program : a->argv[0]))
         return err;
     for (const char *p = env_path(a);;) {
         size_t n = strcspn(p, ":");
         strbuf_reset(name);
         strbuf_put(name, n ? p : ".", n ? n : 1);
         strbuf_char(name, '/');
-        strbuf_str(name, a->argv[0]);
+        strbuf_str(name, (a->program ? a->program : a->argv[0]));
         if (name->bad)
             return -ENOMEM;
         int e = open_program(t, name->p, out);

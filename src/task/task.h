@@ -357,6 +357,7 @@ struct init_args {
     struct mntns *mntns;           // borrowed
     const char *cwd;               // null: "/"
     const char *const *argv, *const *envp; // null-terminated
+    const char *program;           // null: argv[0], looked for in $PATH
     const char *hostname, *domainname;
     struct cred *cred;             // borrowed
     const struct rlimit64 *rlimits;// RLIM_NLIMITS entries, or null for defaults
