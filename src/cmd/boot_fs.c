@@ -209,6 +209,24 @@ static int readonly_path(struct boot_fs *b, const char *name)
     return err ? err_errno(&b->err, err, "readonlyPaths: %s", name) : 0;
 }
 
+void boot_fs_console(const struct boot_fs *b, const char *pts)
+{
+    static const char name[] = "/dev/console";
+    struct lookup_ctx lc = ctx_of(b);
+    struct path at, tty;
+    make_mountpoint(b, name, true);
+    if (path_lookup(&lc, AT_FDCWD, name, LOOKUP_FOLLOW, &at))
+        return; // an image without a /dev that can be written: no console, as with runc
+    int err = path_lookup(&lc, AT_FDCWD, pts, LOOKUP_FOLLOW, &tty);
+    if (!err) {
+        err = attach(tty.mnt->sb, tty.dentry, MS_NOSUID | MS_NOEXEC, &at);
+        path_put(tty);
+    }
+    path_put(at);
+    if (err)
+        log_warn("%s: %s", name, strerror(-err));
+}
+
 static int set_sysctl(struct boot_fs *b, const struct spec_kv *kv)
 {
     struct lookup_ctx lc = ctx_of(b);

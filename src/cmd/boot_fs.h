@@ -18,6 +18,8 @@ void boot_fs_free(struct boot_fs *b);
 // After everything else: checks the working directory; the root becomes read-only if the
 // configuration says so.
 MUST_CHECK int boot_fs_finish(const struct boot_config *c, struct boot_fs *b);
+// The container's terminal becomes /dev/console, too.
+void boot_fs_console(const struct boot_fs *b, const char *pts);
 // Ids of process.user ("name" or "name:group"), and HOME of a user id; from the container's own
 // /etc/passwd and /etc/group.
 MUST_CHECK int boot_resolve_user(struct spec_process *p, const struct boot_fs *b, struct err *e);

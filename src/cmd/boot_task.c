@@ -72,6 +72,35 @@ static int open_stdio(struct init_args *a, int fds[3], const struct cred *c)
     return 0;
 }
 
+// The terminal becomes a device of the guest, /dev/pts/N, and a->terminal and the streams on it that
+// device opened. Without a devpts at /dev/pts it stays a file without a name.
+static void name_terminal(struct boot_container *b, struct init_args *a, const struct cred *c)
+{
+    struct lookup_ctx lc = {.fs = b->fs.fs, .cred = c};
+    struct path at;
+    struct file *f, *old = a->terminal;
+    char name[32];
+    if (path_lookup(&lc, AT_FDCWD, "/dev/pts", LOOKUP_FOLLOW | LOOKUP_DIRECTORY, &at))
+        return;
+    int n = hostfile_tty_name(old, at.dentry->sb, c);
+    path_put(at);
+    if (n < 0)
+        return;
+    snprintf(name, sizeof(name), "/dev/pts/%d", n);
+    if (vfs_open(&lc, AT_FDCWD, name, (int)(old->flags & (O_ACCMODE | O_APPEND)) | O_NOCTTY, 0,
+                 LOOKUP_FOLLOW, &f))
+        return;
+    for (int i = 0; i < 3; i++)
+        if (a->stdio[i] == old) {
+            a->stdio[i] = file_get(f);
+            file_put(old);
+        }
+    a->terminal = a->stdio[0] == f || a->stdio[1] == f || a->stdio[2] == f ? f : a->terminal;
+    file_put(f);
+    if (!a->join)
+        boot_fs_console(&b->fs, name);
+}
+
 static void process_rlimits(const struct spec_process *p, struct rlimit64 lim[RLIM_NLIMITS])
 {
     constexpr uint64_t stack = 8u << 20, nproc = 1u << 20;
@@ -143,6 +172,8 @@ int boot_create_process(struct boot_container *b, struct init_args *a, struct sp
         snprintf(text, n, "standard streams: %s", strerror(-err));
         goto out;
     }
+    if (a->terminal)
+        name_terminal(b, a, cred);
     if (a->terminal && !a->join)
         tty_set_console(b->tasks, tty_of_file(a->terminal));
     err = task_create_init(a, out);

@@ -10,6 +10,7 @@
 // Trusted: nothing that is read. Host errors are passed on.
 #include "fs/hostfile.h"
 #include "fs/pipe.h"
+#include "fs/devpts/pty.h"
 #include "abi/errno.h"
 #include "base/slab.h"
 #include "host/raw.h"
@@ -21,6 +22,7 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <stdio.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -29,19 +31,23 @@ constexpr size_t BOUNCE_SMALL = 2048;
 constexpr size_t BOUNCE_MAX = 65536;
 
 struct hostfile;
-// A terminal of the host, one per device however many descriptors name it; lives for ever.
+// A terminal of the host, one per device however many descriptors name it. Open files and sessions
+// keep it, and it keeps the file that /dev/tty and its node in devpts open.
 struct host_tty {
     struct tty_ctl ctl;
+    struct list link;        // [ttys_lock]
+    uint64_t host_rdev;      // [C]
     struct hostfile *file;   // [C] the first one; ref
+    struct inode *node;      // its name in the guest's devpts, or null; ref
 };
 SLAB_DEFINE(host_tty_slab, struct host_tty);
-static struct host_tty *host_ttys[8]; // [ttys_lock]
-static size_t nhost_ttys;
+static struct list host_ttys = LIST_INIT(host_ttys); // [ttys_lock] weak
 static struct spinlock ttys_lock;
 
 struct hostfile {
     struct inode inode;
-    struct tty_ctl *tty;     // [C] null: no terminal; ref
+    struct tty_ctl *tty;     // null: no terminal. Weak in the terminal's own file [ttys_lock], else ref
+    bool tty_weak;           // [C]
     int fd;                  // [C] owned
     bool is_reg;             // [C]
     bool pollable;           // [C] epoll took it; else always ready
@@ -382,7 +388,15 @@ static void host_tty_hangup(struct tty_ctl *c)
 }
 static void host_tty_release(struct tty_ctl *c)
 {
-    // The table of host terminals keeps a reference: not reached.
+    struct host_tty *t = container_of(c, struct host_tty, ctl);
+    spin_lock(&ttys_lock);
+    list_del(&t->link);
+    t->file->tty = nullptr;
+    spin_unlock(&ttys_lock);
+    if (t->node)
+        devpts_remove_tty(t->node);
+    inode_put(&t->file->inode);
+    slab_free(&host_tty_slab, t);
 }
 static const struct tty_ctl_ops host_tty_ops = {
     .open = host_tty_open,
@@ -409,12 +423,19 @@ static int hostfile_fsync(struct file *f, bool datasync)
 }
 
 static int hostfile_open(struct file *f);
+static struct tty_ctl *hostfile_tty_of(struct file *f);
+static void hostfile_release(struct file *f)
+{
+    struct hostfile *h = f->data;
+    tty_ctl_put(h->tty); // each open file has a reference
+}
 static const struct file_ops hostfile_fops = {
     .open = hostfile_open,
     .read = hostfile_read,
     .write = hostfile_write,
     .poll = hostfile_poll,
     .ioctl = hostfile_ioctl,
+    .release = hostfile_release,
     .stream = true,
     .own_open = true,
 };
@@ -432,16 +453,39 @@ static const struct file_ops hostfile_reg_fops = {
 // description cannot do, the host refuses with EBADF.
 static int hostfile_open(struct file *f)
 {
-    f->data = container_of(f->inode, struct hostfile, inode);
-    return 0;
+    struct hostfile *h = container_of(f->inode, struct hostfile, inode);
+    bool gone = false;
+    spin_lock(&ttys_lock);
+    if (h->tty)
+        gone = !ref_get_unless_zero(&h->tty->ref);
+    else
+        gone = h->tty_weak;
+    spin_unlock(&ttys_lock);
+    f->data = h;
+    return gone ? -EIO : 0;
 }
 
-// Through /dev/tty: f is on the device's inode; the hostfile is kept by the table of terminals.
+// Through /dev/tty, /dev/console or the node in devpts: f is on the device's inode.
 static int host_tty_open(struct tty_ctl *c, struct file *f)
 {
     f->ops = &hostfile_fops;
-    f->data = container_of(c, struct host_tty, ctl)->file;
+    f->data = container_of(tty_ctl_get(c), struct host_tty, ctl)->file;
+    tty_opened(c, f);
     return 0;
+}
+
+int hostfile_tty_name(struct file *f, struct super *devpts, const struct cred *cred)
+{
+    struct tty_ctl *c = hostfile_tty_of(f);
+    struct host_tty *t = c ? container_of(c, struct host_tty, ctl) : nullptr;
+    if (!t || t->file != f->data)
+        return -ENOTTY;
+    if (t->node)
+        return (int)minor(t->node->rdev);
+    int index = devpts_add_tty(devpts, c, cred, &t->node);
+    if (index >= 0)
+        c->rdev = t->node->rdev;
+    return index;
 }
 
 static int hostfile_getattr(struct inode *i, struct kstat *st)
@@ -465,6 +509,8 @@ static int hostfile_getattr(struct inode *i, struct kstat *st)
 static void hostfile_inode_release(struct inode *i)
 {
     struct hostfile *h = container_of(i, struct hostfile, inode);
+    if (!h->tty_weak)
+        tty_ctl_put(h->tty);
     if (h->pollable)
         hostpoll_del(&h->hp);
     if (h->fd >= 0)
@@ -497,30 +543,38 @@ static void hostfile_start_poll(struct hostfile *h, int access)
     h->pollable = !h->is_reg && hostpoll_add(&h->hp, h->fd, ev, hostfile_event) == 0;
 }
 
-// The terminal of this device number; a new entry when it is the first descriptor of it.
+// The terminal of this device number; a new one when it is the first descriptor of it. A reference
+// for the file that is to be made.
 static int host_tty_find(struct hostfile *h, uint64_t rdev)
 {
-    struct host_tty *n = slab_alloc(&host_tty_slab);
+    struct host_tty *n = slab_alloc(&host_tty_slab), *found = nullptr;
     if (!n)
         return -ENOMEM;
     tty_ctl_init(&n->ctl, &host_tty_ops, rdev);
+    n->host_rdev = rdev;
     n->file = h;
     spin_lock(&ttys_lock);
-    size_t i = 0;
-    while (i < nhost_ttys && host_ttys[i]->ctl.rdev != rdev)
-        i++;
-    int err = i < ARRAY_LEN(host_ttys) ? 0 : -ENFILE;
-    if (!err && i == nhost_ttys) {
-        host_ttys[nhost_ttys++] = n;
-        inode_get(&h->inode); // for ever: /dev/tty may name it at any time
-        n = nullptr;
+    list_for_each(it, &host_ttys) {
+        struct host_tty *t = list_entry(it, struct host_tty, link);
+        // One whose other end is gone only looks like this one: numbers are used again.
+        if (t->host_rdev == rdev && !(READ_SHARED(t->file->ready) & EPOLLHUP) &&
+            ref_get_unless_zero(&t->ctl.ref)) {
+            found = t;
+            break;
+        }
     }
-    if (!err)
-        h->tty = &host_ttys[i]->ctl;
+    if (found) {
+        h->tty = tty_ctl_get(&found->ctl); // its own, beside the file's
+    } else {
+        list_push_back(&host_ttys, &n->link);
+        inode_get(&h->inode);
+        h->tty = &n->ctl;
+        h->tty_weak = true;
+    }
     spin_unlock(&ttys_lock);
-    if (n)
+    if (found)
         slab_free(&host_tty_slab, n);
-    return err;
+    return 0;
 }
 
 int hostfile_new(int hostfd, const struct cred *c, struct file **out)
@@ -557,8 +611,10 @@ int hostfile_new(int hostfd, const struct cred *c, struct file **out)
     int err = is_tty ? host_tty_find(h, s.st_rdev) : 0;
     if (!err)
         err = file_new_on_inode(ops, &h->inode, name, flags, h, c, out);
-    if (err)
+    if (err) {
         h->fd = -1; // stays the caller's
+        tty_ctl_put(h->tty);
+    }
     inode_put(&h->inode);
     return err;
 }

@@ -9,3 +9,5 @@
 // inode belongs to c's user. Files for the same host terminal should be one file, installed at
 // several descriptors.
 MUST_CHECK int hostfile_new(int hostfd, const struct cred *c, struct file **out);
+// Gives the terminal behind f a number and a name in this devpts. The number, or -errno.
+MUST_CHECK int hostfile_tty_name(struct file *f, struct super *devpts, const struct cred *cred);

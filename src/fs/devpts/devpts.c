@@ -3,7 +3,8 @@
 // since 4.7), with a ptmx node inside; opening that makes a pair, whose slave then has a name here.
 //
 // The slave's inode belongs to its pty (ownership and mode set by chown and chmod stay) and points
-// back weakly; a pty that is gone leaves inode->pty null.
+// back weakly; a pty that is gone leaves inode->pty null. A terminal of another kind (the host's,
+// that the container was started on) can have a number and a name here, too.
 #include "abi/errno.h"
 #include "base/slab.h"
 #include "fs/devpts/pty.h"
@@ -23,17 +24,19 @@ constexpr uint64_t PTMX_INO = 2, FIRST_PTS_INO = 3;
 struct pts_inode {
     struct inode inode;
     struct pty *pty;        // [fs lock] weak
+    struct tty_ctl *tty;    // [fs lock] weak: a terminal that is no pty of ours
 };
 struct devpts {
     struct super *sb;       // weak; ptys hold a reference
     struct spinlock lock;
-    struct pty *ptys[PTS_LIMIT]; // [lock] weak
-    bool hidden[PTS_LIMIT]; // [lock] master closed
+    struct inode *nodes[PTS_LIMIT]; // [lock] weak; NODE_COMES until it is there; null: free
+    bool hidden[PTS_LIMIT]; // [lock] not there yet, or master closed
     int max;                // [C] options
     uint32_t mode, ptmxmode, uid, gid;
     bool set_uid, set_gid;
 };
 SLAB_DEFINE(pts_inode_slab, struct pts_inode);
+static struct inode *const NODE_COMES = (struct inode *)1;
 static const struct inode_ops pts_iops, ptmx_iops, root_iops;
 static const struct file_ops ptmx_node_fops;
 extern const struct fs_type devpts_type;
@@ -56,34 +59,55 @@ static struct inode *node_new(struct super *sb, const struct inode_ops *ops, con
     return &n->inode;
 }
 
-int devpts_add(struct devpts *fs, struct pty *p, const struct cred *c)
+// Takes the first free number and makes its node: hidden, and pointing to nothing yet.
+static int number_take(struct devpts *fs, const struct file_ops *fops, const struct cred *c,
+                       struct inode **out)
 {
     int i = 0;
     spin_lock(&fs->lock);
-    while (i < fs->max && fs->ptys[i])
+    while (i < fs->max && fs->nodes[i])
         i++;
     if (i < fs->max) {
-        fs->ptys[i] = p;
-        fs->hidden[i] = true; // until the node is there
+        fs->nodes[i] = NODE_COMES;
+        fs->hidden[i] = true;
     }
     spin_unlock(&fs->lock);
     if (i >= fs->max)
         return -ENOSPC;
+    struct inode *n = node_new(fs->sb, &pts_iops, fops, S_IFCHR | fs->mode,
+                               FIRST_PTS_INO + (uint64_t)i, c);
+    if (n) {
+        n->rdev = makedev(PTS_MAJOR, (unsigned)i);
+        n->uid = fs->set_uid ? fs->uid : n->uid;
+        n->gid = fs->set_gid ? fs->gid : n->gid;
+        super_get(fs->sb);
+    }
+    spin_lock(&fs->lock);
+    fs->nodes[i] = n;
+    spin_unlock(&fs->lock);
+    *out = n;
+    return n ? i : -ENOMEM;
+}
+static void number_free(struct devpts *fs, struct inode *n)
+{
+    struct super *sb = fs->sb;
+    struct pts_inode *pi = container_of(n, struct pts_inode, inode);
+    spin_lock(&fs->lock);
+    fs->nodes[n->ino - FIRST_PTS_INO] = nullptr;
+    pi->pty = nullptr;
+    pi->tty = nullptr;
+    spin_unlock(&fs->lock);
+    inode_put(n);
+    super_put(sb);
+}
+
+int devpts_add(struct devpts *fs, struct pty *p, const struct cred *c)
+{
+    int i = number_take(fs, &pts_fops, c, &p->inode);
+    if (i < 0)
+        return i;
     p->index = i;
     p->fs = fs;
-    p->inode = node_new(fs->sb, &pts_iops, &pts_fops, S_IFCHR | fs->mode, FIRST_PTS_INO + (uint64_t)i, c);
-    if (!p->inode) {
-        spin_lock(&fs->lock);
-        fs->ptys[i] = nullptr;
-        spin_unlock(&fs->lock);
-        return -ENOMEM;
-    }
-    p->inode->rdev = makedev(PTS_MAJOR, (unsigned)i);
-    if (fs->set_uid)
-        p->inode->uid = fs->uid;
-    if (fs->set_gid)
-        p->inode->gid = fs->gid;
-    super_get(fs->sb);
     spin_lock(&fs->lock);
     container_of(p->inode, struct pts_inode, inode)->pty = p;
     fs->hidden[i] = false;
@@ -100,14 +124,43 @@ void devpts_hide(struct pty *p)
 
 void devpts_remove(struct pty *p)
 {
-    struct devpts *fs = p->fs;
-    struct super *sb = fs->sb;
+    number_free(p->fs, p->inode);
+}
+
+// --- terminals of another kind -----------------------------------------------------------------
+static int foreign_open(struct file *f)
+{
+    struct devpts *fs = fs_of(f->inode->sb);
     spin_lock(&fs->lock);
-    fs->ptys[p->index] = nullptr;
-    container_of(p->inode, struct pts_inode, inode)->pty = nullptr;
+    struct tty_ctl *c = container_of(f->inode, struct pts_inode, inode)->tty;
+    if (c && !ref_get_unless_zero(&c->ref))
+        c = nullptr;
     spin_unlock(&fs->lock);
-    inode_put(p->inode);
-    super_put(sb);
+    if (!c)
+        return -EIO;
+    int err = c->ops->open(c, f);
+    tty_ctl_put(c);
+    return err;
+}
+static const struct file_ops foreign_fops = {.open = foreign_open, .own_open = true};
+
+int devpts_add_tty(struct super *sb, struct tty_ctl *c, const struct cred *cred, struct inode **node)
+{
+    if (sb->type != &devpts_type)
+        return -ENODEV;
+    struct devpts *fs = fs_of(sb);
+    int i = number_take(fs, &foreign_fops, cred, node);
+    if (i < 0)
+        return i;
+    spin_lock(&fs->lock);
+    container_of(*node, struct pts_inode, inode)->tty = c;
+    fs->hidden[i] = false;
+    spin_unlock(&fs->lock);
+    return i;
+}
+void devpts_remove_tty(struct inode *node)
+{
+    number_free(fs_of(node->sb), node);
 }
 
 struct pty *devpts_pty_of(struct inode *i)
@@ -170,8 +223,7 @@ static int root_lookup(struct inode *dir, struct dentry *d)
     if (*end || i < 0 || i >= fs->max)
         return 0;
     spin_lock(&fs->lock);
-    struct pty *p = fs->ptys[i];
-    struct inode *inode = p && !fs->hidden[i] ? inode_get(p->inode) : nullptr;
+    struct inode *inode = fs->nodes[i] && !fs->hidden[i] ? inode_get(fs->nodes[i]) : nullptr;
     spin_unlock(&fs->lock);
     if (inode)
         dentry_instantiate(d, inode);
@@ -186,7 +238,7 @@ static int pts_revalidate(struct dentry *d)
     struct devpts *fs = fs_of(d->sb);
     uint64_t i = d->inode->ino - FIRST_PTS_INO;
     spin_lock(&fs->lock);
-    bool ok = fs->ptys[i] && !fs->hidden[i] && fs->ptys[i]->inode == d->inode;
+    bool ok = !fs->hidden[i] && fs->nodes[i] == d->inode;
     spin_unlock(&fs->lock);
     return ok;
 }
@@ -203,7 +255,7 @@ static int root_readdir(struct file *f, struct dir_context *dc)
     }
     for (int64_t i = dc->pos - 3; i < fs->max; i++) {
         char name[12];
-        if (fs->ptys[i] && !fs->hidden[i]) {
+        if (fs->nodes[i] && !fs->hidden[i]) {
             int n = snprintf(name, sizeof(name), "%d", (int)i);
             if (!dc->emit(dc, name, (size_t)n, FIRST_PTS_INO + (uint64_t)i, DT_CHR, i + 4))
                 return 0;

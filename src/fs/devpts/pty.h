@@ -53,6 +53,11 @@ constexpr uint64_t DEVPTS_MAGIC = 0x1cd1;
 MUST_CHECK int devpts_add(struct devpts *fs, struct pty *p, const struct cred *c);
 void devpts_hide(struct pty *p);   // the master is closed: no new opens by name
 void devpts_remove(struct pty *p); // at the end
+// A terminal that is no pty of ours gets a number and a node in this instance, which opens it
+// (c->ops->open). The number, or -errno. The node is a weak reference to c: remove it before c goes.
+MUST_CHECK int devpts_add_tty(struct super *sb, struct tty_ctl *c, const struct cred *cred,
+                              struct inode **node);
+void devpts_remove_tty(struct inode *node); // drops the reference
 // The slave that the node means; a reference, or null when it is gone.
 struct pty *devpts_pty_of(struct inode *i);
 // For TIOCGPTPEER: the path of the slave in the mount that f (the master) came from.
