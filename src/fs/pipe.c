@@ -516,6 +516,7 @@ static int pipe_fcntl(struct file *f, struct task *t, unsigned cmd, uint64_t arg
 // One open file of the pipe goes away. The last one of a FIFO detaches the pipe from its inode.
 static void pipe_drop(struct pipe *p, struct inode *i, bool r, bool w)
 {
+    i = inode_common_known(i);
     bool fifo = S_ISFIFO(i->mode) && i->fifo == p;
     if (fifo)
         mutex_lock(&i->lock);
@@ -654,6 +655,7 @@ static int fifo_open(struct inode *i, struct file *f)
 {
     if (!f->can_read && !f->can_write)
         return -EINVAL;
+    i = inode_common(i);
     mutex_lock(&i->lock);
     struct pipe *p = i->fifo;
     if (p) {

@@ -199,6 +199,9 @@ void attr_of(struct server *s, const struct stat *st, struct np_attr *a)
         .atime_nsec = (uint64_t)st->st_atim.tv_nsec,
         .mtime_sec = (uint64_t)st->st_mtim.tv_sec,
         .mtime_nsec = (uint64_t)st->st_mtim.tv_nsec,
+        // Which host file this is: containers of a pod have Gofers of their own, and share files.
+        .gen = st->st_dev,
+        .data_version = st->st_ino,
         .ctime_sec = (uint64_t)st->st_ctim.tv_sec,
         .ctime_nsec = (uint64_t)st->st_ctim.tv_nsec,
     };

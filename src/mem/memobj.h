@@ -17,6 +17,9 @@ struct memobj_ops {
     void (*release)(struct memobj *o);
     // MADV_REMOVE: the bytes become zero and their memory is freed.     default: -EOPNOTSUPP
     int (*punch)(struct memobj *o, uint64_t off, uint64_t len);
+    // What shared futexes in it go by: objects that show the same memory have the same. Valid while o is
+    // referenced.                                                       default: o
+    void *(*identity)(struct memobj *o);
     // msync(MS_SYNC): to stable storage.                                default: nothing to do
     int (*sync)(struct memobj *o);
 };

@@ -230,7 +230,7 @@ static int bind_path(struct unix_sock *u, struct task *t, struct sockaddr_un *su
             return err;
         return err;
     }
-    struct inode *i = path.dentry->inode;
+    struct inode *i = inode_common(path.dentry->inode);
     mutex_lock(&i->lock);
     i->sock = u;
     mutex_unlock(&i->lock);
@@ -273,6 +273,7 @@ static int find_path(struct task *t, const struct sockaddr_un *sun, uint32_t len
     if (!err && !S_ISSOCK(i->mode))
         err = -ECONNREFUSED;
     if (!err) {
+        i = inode_common(i);
         mutex_lock(&i->lock);
         struct unix_sock *u = i->sock;
         if (!u || !ref_get_unless_zero(&u->ref))
@@ -562,7 +563,7 @@ static void unbind(struct unix_sock *u)
         u->hashed = false;
     }
     spin_unlock(&table_lock);
-    struct inode *i = u->path.dentry ? u->path.dentry->inode : nullptr;
+    struct inode *i = u->path.dentry ? inode_common_known(u->path.dentry->inode) : nullptr;
     if (i) {
         mutex_lock(&i->lock);
         if (i->sock == u)

@@ -12,6 +12,7 @@
 #include <linux/futex.h>
 
 struct futex_key {
+    void *id;     // what it is compared by: obj, or what obj has in common with others
     void *obj;    // struct memobj (shared mapping) or struct mm; ref held by whoever has the key
     uint64_t off; // in the object, or the address
     bool shared;
@@ -49,9 +50,10 @@ static int key_get(struct mm *mm, uaddr_t addr, struct futex_key *k)
     struct memobj *o = mm_shared_object(mm, addr.v, &k->off);
     if (o) {
         k->obj = o;
+        k->id = o->ops->identity ? o->ops->identity(o) : o;
         k->shared = true;
     } else {
-        k->obj = mm_get(mm);
+        k->obj = k->id = mm_get(mm);
         k->off = addr.v;
         k->shared = false;
     }
@@ -76,12 +78,12 @@ static void key_put(struct futex_key *k)
 
 static bool key_equal(const struct futex_key *a, const struct futex_key *b)
 {
-    return a->obj == b->obj && a->off == b->off;
+    return a->id == b->id && a->off == b->off;
 }
 
 static struct futex_bucket *key_bucket(const struct futex_key *k)
 {
-    return &buckets[hash_u64((uintptr_t)k->obj ^ k->off * 0x9e3779b97f4a7c15ull) % FUTEX_BUCKETS];
+    return &buckets[hash_u64((uintptr_t)k->id ^ k->off * 0x9e3779b97f4a7c15ull) % FUTEX_BUCKETS];
 }
 
 static void bucket_lock(struct futex_bucket *b)

@@ -172,7 +172,7 @@ static int filp_close(struct file *f, void *owner)
     int err = 0;
     if (f->ops->flush && !f->opath)
         err = f->ops->flush(f, owner);
-    if (READ_SHARED(f->inode->locks) && owner)
+    if (READ_SHARED(inode_common_known(f->inode)->locks) && owner)
         locks_release_owner(f->inode, owner);
     file_put(f);
     return err;

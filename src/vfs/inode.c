@@ -75,10 +75,12 @@ void inode_put(struct inode *i)
     if (!i || !ref_put(&i->ref))
         return;
     locks_inode_free(i);
+    struct inode *common = i->common;
     if (i->ops && i->ops->release)
         i->ops->release(i);
     else
         inode_free(i);
+    inode_put(common); // not deep: it has none itself
 }
 
 void inode_touch(struct inode *i, uint32_t which)

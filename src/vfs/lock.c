@@ -35,8 +35,13 @@ static struct spinlock locks_spin = SPINLOCK_INIT;
 static struct list all_locks = LIST_INIT(all_locks);
 static struct list all_blocked = LIST_INIT(all_blocked);
 
+static struct file_locks *locks_known(struct inode *i)
+{
+    return READ_SHARED(inode_common_known(i)->locks);
+}
 static struct file_locks *locks_of(struct inode *i)
 {
+    i = inode_common(i);
     struct file_locks *fl = __atomic_load_n(&i->locks, __ATOMIC_ACQUIRE), *none = nullptr;
     if (fl)
         return fl;
@@ -233,7 +238,7 @@ static int posix_wait(struct file_locks *fl, struct file *f, void *owner, const 
 
 int posix_lock(struct file *f, void *owner, const struct kflock *l, bool wait)
 {
-    struct file_locks *fl = l->type == F_UNLCK ? READ_SHARED(f->inode->locks) : locks_of(f->inode);
+    struct file_locks *fl = l->type == F_UNLCK ? locks_known(f->inode) : locks_of(f->inode);
     if (!fl)
         return l->type == F_UNLCK ? 0 : -ENOLCK;
     struct held *spare[2] = {slab_alloc(&held_slab), slab_alloc(&held_slab)};
@@ -255,7 +260,7 @@ int posix_lock(struct file *f, void *owner, const struct kflock *l, bool wait)
 
 int posix_lock_test(struct file *f, void *owner, struct kflock *l)
 {
-    struct file_locks *fl = READ_SHARED(f->inode->locks);
+    struct file_locks *fl = READ_SHARED(inode_common(f->inode)->locks);
     struct held *h = nullptr;
     spin_lock(&locks_spin);
     if (fl && (h = conflict_locked(fl, owner, l))) {
@@ -322,7 +327,7 @@ int flock_lock(struct file *f, int op)
     if (what != LOCK_SH && what != LOCK_EX && what != LOCK_UN)
         return -EINVAL;
     int type = types[what];
-    struct file_locks *fl = type == F_UNLCK ? READ_SHARED(f->inode->locks) : locks_of(f->inode);
+    struct file_locks *fl = type == F_UNLCK ? locks_known(f->inode) : locks_of(f->inode);
     if (!fl)
         return type == F_UNLCK ? 0 : -ENOLCK;
     struct held *spare = slab_alloc(&held_slab);
@@ -346,7 +351,7 @@ int flock_lock(struct file *f, int op)
 
 void locks_release_owner(struct inode *i, void *owner)
 {
-    struct file_locks *fl = READ_SHARED(i->locks);
+    struct file_locks *fl = locks_known(i);
     if (!fl)
         return;
     bool any = false;
@@ -365,7 +370,7 @@ void locks_release_owner(struct inode *i, void *owner)
 
 void locks_release_file(struct file *f)
 {
-    struct file_locks *fl = READ_SHARED(f->inode->locks);
+    struct file_locks *fl = locks_known(f->inode);
     if (!fl)
         return;
     locks_release_owner(f->inode, f); // OFD locks

@@ -89,6 +89,9 @@ struct inode {
     uint32_t uid, gid, nlink;    // [lock]
     uint64_t size, blocks, rdev; // [lock] size is also read racily, as a whole
     struct ktimespec atime, mtime, ctime, btime; // [lock]
+    // Several inodes of one file (a host file that two containers of a pod have mounted) have this in
+    // common: locks, the bound socket and the FIFO are there. Found by inode_common().
+    struct inode *common;        // [A] ref, set once; null: these are here
     struct file_locks *locks;    // [file-lock spinlock] owned, made on demand
     struct inotify_marks *marks; // [inotify lock] owned, made on demand
     int32_t writers;             // [A] open-for-write count; negative: denied (being executed)
@@ -154,6 +157,8 @@ struct inode_ops {
     int (*setxattr)(struct inode *i, const char *name, const void *buf, size_t n, int flags);
     long (*listxattr)(struct inode *i, char *buf, size_t n);           // default: 0
     int (*removexattr)(struct inode *i, const char *name);
+    // Where locks, socket and FIFO of i are: borrowed. May ask a server. default: i
+    struct inode *(*common)(struct inode *i);
     // Last reference gone (nlink may be 0): free fs data, drop storage.
     void (*release)(struct inode *i);                                  // default: slab_free of inode
 };
@@ -218,6 +223,16 @@ int inode_permission_generic(struct inode *i, int mask, const struct cred *c); /
 MUST_CHECK int inode_truncate(struct inode *i, uint64_t size, const struct cred *c);
 struct inode *inode_get(struct inode *i);
 void inode_put(struct inode *i);
+static inline struct inode *inode_common(struct inode *i) // no lock held
+{
+    struct inode *c = __atomic_load_n(&i->common, __ATOMIC_ACQUIRE);
+    return c ? c : i->ops && i->ops->common ? i->ops->common(i) : i;
+}
+static inline struct inode *inode_common_known(struct inode *i) // what has been used before
+{
+    struct inode *c = __atomic_load_n(&i->common, __ATOMIC_ACQUIRE);
+    return c ? c : i;
+}
 void inode_touch(struct inode *i, uint32_t which /* IATTR_ATIME|MTIME|CTIME */);
 struct ktimespec vfs_now(void);
 MUST_CHECK struct dentry *dentry_new_root(struct super *sb, struct inode *i); // takes the inode ref

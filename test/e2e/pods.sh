@@ -110,6 +110,17 @@ bundle i "$loop" "member(); $(shared pod); ns(ipc='/proc/$(pid a)/ns/ipc')"
 N run -d --bundle "$t/b-i" i >/dev/null 2>&1; is ipc-by-path seven "$(N exec i podtool shm 7)"
 N delete -f i
 
+# One volume in two containers: locks, futexes, sockets.
+N exec a podtool lock /data/l 3 >"$t/o" & w=$!
+until_is 'cat "$t/o"' locked; is volume-lock busy "$(N exec b podtool trylock /vol/l)"; wait $w
+is volume-lock-free free "$(N exec b podtool trylock /vol/l)"
+N exec a podtool wait /data/f >"$t/o" & w=$!
+is volume-futex "woke 1" "$(N exec b podtool wake /vol/f)"; wait $w; is volume-futex-woken woken "$(cat "$t/o")"
+N exec a podtool listen /data/s >"$t/o" & w=$!
+is volume-socket hello "$(N exec b podtool connect /vol/s)"; wait $w; is volume-socket-end "" "$(cat "$t/o")"
+N exec a sh -c 'mkfifo /data/p; echo through >/data/p' & w=$!
+until_is 'N exec b ls /vol | grep -cx p' 1; is volume-fifo through "$(N exec b timeout 10 cat /vol/p)"; wait $w
+
 # Commands on one of them leave the others alone.
 N pause a; is pause "0 paused running" "$? $(st a) $(st b)"
 is exec-in-other b "$(N exec b cat /name)"

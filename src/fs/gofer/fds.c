@@ -374,7 +374,12 @@ static int obj_sync(struct memobj *o)
     gfs_fds_unpin(m->gi);
     return err;
 }
+static void *obj_identity(struct memobj *o)
+{
+    return inode_common_known(&container_of(o, struct gofer_memobj, obj)->gi->vfs);
+}
 static const struct memobj_ops gofer_memobj_ops = {
+    .identity = obj_identity,
     .hostfd = obj_hostfd,
     .describe = obj_describe,
     .release = obj_release,
@@ -398,6 +403,8 @@ int gfs_mmap(struct file *f, struct memobj **obj)
             return 0;
         }
     }
+    if (pinned)
+        (void)inode_common(f->inode); // before anybody waits on a futex in it
     struct gofer_memobj *m = slab_alloc(&gofer_memobj_slab);
     if (!m) {
         if (pinned)

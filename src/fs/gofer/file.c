@@ -308,5 +308,6 @@ const struct inode_ops gofer_file_iops = {
     .setxattr = gfs_setxattr,
     .listxattr = gfs_listxattr,
     .removexattr = gfs_removexattr,
+    .common = gfs_common,
     .release = gfs_release,
 };

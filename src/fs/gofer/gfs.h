@@ -102,6 +102,10 @@ int gfs_setxattr(struct inode *i, const char *name, const void *buf, size_t n, i
 long gfs_listxattr(struct inode *i, char *buf, size_t n);
 int gfs_removexattr(struct inode *i, const char *name);
 void gfs_release(struct inode *i);
+int gfs_walk_here(struct gofer_inode *gi, struct c9_node *out); // asks the server for gi's attributes
+
+// --- common.c: one file, served by several Gofers ---
+struct inode *gfs_common(struct inode *i);
 
 // --- fds.c ---
 enum gfs_need : int { GFS_READ /* ro, or wr if it reads */, GFS_RO, GFS_WRITE };

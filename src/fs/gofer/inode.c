@@ -70,6 +70,20 @@ void gfs_attr_from_fd(struct gofer_inode *gi, int fd)
     a.gid = gi->vfs.gid;
     gfs_attr_update(gi, &a);
 }
+int gfs_walk_here(struct gofer_inode *gi, struct c9_node *out)
+{
+    struct gofer_inode *base;
+    struct np_names names;
+    size_t found;
+    uint32_t fid;
+    char buf[NP_NAME_MAX + 1];
+    int err = gfs_locate(gi, &base, &fid, &names, buf);
+    if (err)
+        return err;
+    err = c9_walk(gc_of(gi), fid, NP_NOFID, &names, &found, out);
+    gfs_unlocate(base);
+    return !err && (found < names.n || out->qid.path != gi->vfs.ino) ? -ESTALE : err;
+}
 int gfs_refresh(struct gofer_inode *gi)
 {
     if (S_ISREG(gi->vfs.mode) &&
@@ -78,20 +92,9 @@ int gfs_refresh(struct gofer_inode *gi)
         gfs_fds_unpin(gi);
         return 0;
     }
-    struct gofer_inode *base;
-    struct np_names names;
     struct c9_node n;
-    size_t found;
-    uint32_t fid;
-    char buf[NP_NAME_MAX + 1];
-    int err = gfs_locate(gi, &base, &fid, &names, buf);
-    if (err)
-        return err;
     WRITE_SHARED(gi->stale, false);
-    err = c9_walk(gc_of(gi), fid, NP_NOFID, &names, &found, &n);
-    gfs_unlocate(base);
-    if (!err && (found < names.n || n.qid.path != gi->vfs.ino))
-        err = -ESTALE;
+    int err = gfs_walk_here(gi, &n);
     if (err)
         WRITE_SHARED(gi->stale, true);
     else
