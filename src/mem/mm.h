@@ -14,6 +14,15 @@
 #include "sched/mutex.h"
 
 struct vma_tree; // mem/vma.h
+// How to take back what the host refuses after all (mm_later.c).
+enum mm_undo_kind : int { MM_UNDO_NONE, MM_UNDO_MAP, MM_UNDO_UNMAP, MM_UNDO_PROTECT };
+struct mm_undo {
+    enum mm_undo_kind kind;
+    uint64_t start, end;
+    uint8_t prot;
+    uint32_t flags;
+    uint64_t brk;               // the break as it was, which the call then returns; 0: it is no brk
+};
 struct mm_limits { // RLIMIT_* in bytes, read at each call from the caller's thread group
     uint64_t as, data, stack, memlock;
 };
@@ -43,6 +52,7 @@ struct mm {
     struct mm_limits lim;       // [lock] as last seen, for calls that are not given them
     struct mm_patches *patches; // [A] set once, with mm->lock: mm_patch.c
     struct winspace *windows;   // [vfs/window.c] owned; null: nothing was published
+    struct mm_undo undo;        // [lock] of the last deferred call
     uint64_t retry_addr;        // [lock] fault that was retried, and how often in a row
     unsigned retry_n;
 };
@@ -102,6 +112,9 @@ uint64_t mm_brk(struct mm *mm, struct pcontext *ctx, uint64_t brk, const struct 
 int mm_msync(struct mm *mm, uint64_t addr, uint64_t len, int flags);
 int mm_mlock(struct mm *mm, uint64_t addr, uint64_t len, bool lock, const struct mm_limits *lim);
 int mm_mincore(struct mm *mm, struct pcontext *ctx, uint64_t addr, uint64_t len, uint8_t *vec);
+// [T] The host has refused a deferred call with err: the tree is as before, the system call returns
+// this. -ESRCH: it cannot be put right, the process has to end.
+long mm_refused(struct mm *mm, int err);
 // A fault that the stub reported as SIGSEGV/SIGBUS: true when it was ours to mend (stack growth)
 // and the instruction is to be retried; else *code is the si_code a guest must see.
 bool mm_handle_fault(struct mm *mm, struct pcontext *ctx, uint64_t addr, uint64_t err,

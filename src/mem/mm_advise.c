@@ -141,7 +141,9 @@ static int advise_locked(struct mm *mm, struct pcontext *ctx, uint64_t start, ui
     }
     if (limit > start && ((a->to & TO_HOST) || ((a->to & TO_HOST_FILE) && files))) {
         int host = advice == MADV_DONTNEED_LOCKED ? MADV_DONTNEED : advice;
-        int e = mm_ops(mm)->advise(ctx, start, limit - start, host);
+        bool later = !err && !hole && (a->to & TO_HOST) && !(a->to & TO_TREE) &&
+                     mm_advise_later(mm, ctx, start, limit, host);
+        int e = later ? 0 : mm_ops(mm)->advise(ctx, start, limit - start, host);
         // Read-ahead hints never fail for a guest; a hole is reported below.
         if (e && !(e == -ENOMEM && hole) && (a->to & TO_HOST)) {
             vma_pool_drain(&pool);

@@ -71,6 +71,12 @@ int mm_unmap_locked(struct mm *mm, struct pcontext *ctx, uint64_t start, uint64_
 // As mremap and growth want it: more of the same kind at [start, end).
 int mm_host_map(struct mm *mm, struct pcontext *ctx, const struct vma *v, uint64_t start,
                 uint64_t end);
+// [ctx] The host call goes with the system call's return; the caller edits the tree at once. False:
+// make it now. (mm_later.c)
+bool mm_map_later(struct mm *mm, struct pcontext *ctx, const struct vma *v);
+bool mm_unmap_later(struct mm *mm, struct pcontext *ctx, uint64_t start, uint64_t end);
+bool mm_protect_later(struct mm *mm, struct pcontext *ctx, uint64_t start, uint64_t end, int prot);
+bool mm_advise_later(struct mm *mm, struct pcontext *ctx, uint64_t start, uint64_t end, int advice);
 // [ctx] Before the pages of [start, end) change their contents, their place or their rights: the
 // original text comes back, trampolines there go.
 void mm_patch_clear(struct mm *mm, struct pcontext *ctx, uint64_t start, uint64_t end);

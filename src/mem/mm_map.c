@@ -198,7 +198,8 @@ static long map_locked(struct mm *mm, struct pcontext *ctx, const struct mmap_ar
         v->file = a->file;
         vma_file_ops()->get(v->file);
     }
-    err = mm_host_map(mm, ctx, v, v->start, v->end);
+    if ((a->flags & MAP_FIXED) || !mm_map_later(mm, ctx, v))
+        err = mm_host_map(mm, ctx, v, v->start, v->end);
     if (err) {
         vma_free(v); // the caller holds obj and file
         if (a->flags & MAP_FIXED)
@@ -292,6 +293,19 @@ int mm_unmap_locked(struct mm *mm, struct pcontext *ctx, uint64_t start, uint64_
     return err;
 }
 
+static int unmap_one(struct mm *mm, struct pcontext *ctx, uint64_t start, uint64_t end)
+{
+    struct vma_pool pool = {};
+    mm_patch_clear(mm, ctx, start, end);
+    int err = mm_reserve_splits(mm, start, end, &pool);
+    if (!err && mm_unmap_later(mm, ctx, start, end))
+        mm_clear_range(mm, start, end, &pool);
+    else if (!err)
+        err = mm_unmap_locked(mm, ctx, start, end);
+    vma_pool_drain(&pool);
+    return err;
+}
+
 int mm_munmap(struct mm *mm, struct pcontext *ctx, uint64_t addr, uint64_t len)
 {
     if ((addr & (PAGE_SIZE - 1)) || !range_ok(mm, addr, len))
@@ -300,7 +314,7 @@ int mm_munmap(struct mm *mm, struct pcontext *ctx, uint64_t addr, uint64_t len)
     if (!len || !range_ok(mm, addr, len))
         return -EINVAL;
     mutex_lock(&mm->lock);
-    int err = mm_unmap_locked(mm, ctx, addr, addr + len);
+    int err = unmap_one(mm, ctx, addr, addr + len);
     mm_unlock(mm);
     return err;
 }
@@ -329,7 +343,10 @@ static int brk_grow(struct mm *mm, struct pcontext *ctx, uint64_t from, uint64_t
     v->end = to;
     v->prot = PROT_READ | PROT_WRITE;
     v->flags = mm->def_flags | VMA_ACCOUNT | VMA_MAYWRITE | VMA_MAYEXEC;
-    err = mm_host_map(mm, ctx, v, from, to);
+    if (mm_map_later(mm, ctx, v))
+        mm->undo.brk = mm->brk;
+    else
+        err = mm_host_map(mm, ctx, v, from, to);
     if (err)
         vma_free(v);
     else

@@ -121,7 +121,8 @@ static int protect_locked(struct mm *mm, struct pcontext *ctx, uint64_t start, u
     if (v->start == start && mm->reserve_end == start && v->prev && vma_hidden(v->prev))
         r = v->prev;
     uint64_t host_start = r ? r->start : start;
-    if (mm_ops(mm)->protect(ctx, host_start, limit - host_start, host_prot(prot))) {
+    bool later = !err && !r && mm_protect_later(mm, ctx, start, limit, prot);
+    if (!later && mm_ops(mm)->protect(ctx, host_start, limit - host_start, host_prot(prot))) {
         limit = protect_pieces(mm, ctx, host_start, limit, prot, &host_err);
         err = host_err ? host_err : err;
     }

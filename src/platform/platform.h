@@ -38,6 +38,13 @@ enum pevent_kind : int {
     PEV_FAULT,     // signo, code, addr, trapno, err as in siginfo / ucontext
     PEV_INTERRUPT, // interrupt() was called, or the host preempted us: regs are valid
     PEV_DEAD,      // the host thread or process is gone
+    PEV_REFUSED,   // the deferred call has failed with -code; the guest has not gone on, *regs stand
+};
+// A memory call that is made on the way back to user mode, with the return of a system call.
+struct pdefer {
+    enum : int { PDEFER_MAP, PDEFER_UNMAP, PDEFER_PROTECT, PDEFER_ADVISE } kind;
+    uint64_t addr, len;
+    int prot, flags;       // as map (anonymous), protect; advise: the advice in prot
 };
 struct pevent {
     enum pevent_kind kind;
@@ -123,6 +130,12 @@ struct platform_ops {
     int (*remap)(struct pcontext *ctx, uint64_t old, uint64_t old_len, uint64_t new_addr,
                  uint64_t new_len); // MREMAP_MAYMOVE|FIXED when new_addr != old, else in place
     int (*advise)(struct pcontext *ctx, uint64_t addr, uint64_t len, int advice);
+    // OPTIONAL, both or none. defer: the next run() has the call made before the guest goes on, or
+    // any other [ctx] call before its own; a refusal is run()'s event, or settle()'s result: -errno.
+    // False: not now (other contexts run in the space, say): the caller uses the calls above. settle:
+    // what is deferred is made now; 0 also when nothing is.
+    bool (*defer)(struct pcontext *ctx, const struct pdefer *d);
+    int (*settle)(struct pcontext *ctx);
     long (*futex)(struct pcontext *ctx, const struct pfutex *f); // result or -errno; -EINTR if interrupted
     // --- memory, from any fiber ---
     // Bytes copied before the first fault (may be short), or -EFAULT when none, -ESRCH when dead.

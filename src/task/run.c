@@ -14,6 +14,23 @@ long (*task_syscall)(struct task *t);
 void (*strace_enter)(struct task *t);
 void (*strace_exit)(struct task *t, long result);
 
+// The host has refused a memory call that was to go with the return of the last system call.
+static void run_refused(struct task *t, int err)
+{
+    long r = mm_refused(t->mm, err);
+    if (r == -ESRCH)
+        task_exit_group(t, SIGKILL);
+    t->regs.rax = (uint64_t)r;
+}
+
+// Before anything but that return happens.
+static void settle(struct task *t)
+{
+    int err = t->ctx->ops->settle ? t->ctx->ops->settle(t->ctx) : 0;
+    if (unlikely(err))
+        run_refused(t, err);
+}
+
 static inline bool is_restart(long r)
 {
     return r <= -ERESTARTSYS && r >= -ERESTART_RESTARTBLOCK;
@@ -53,6 +70,7 @@ static void run_syscall(struct task *t, const struct pevent *ev)
         t->regs.rax = (uint64_t)r;
         if (likely(!is_restart(r) && !READ_SHARED(t->sig_work)))
             return;
+        settle(t);
         task_freeze_point(t);
         if (!signal_deliver(t, true))
             return;
@@ -141,6 +159,7 @@ void task_main(void *arg)
         task_user_enter(t);
         if (unlikely(READ_SHARED(t->sig_work))) {
             __atomic_store_n(&t->in_user, false, __ATOMIC_RELEASE);
+            settle(t);
             task_freeze_point(t);
             (void)signal_deliver(t, false);
             continue;
@@ -159,6 +178,9 @@ void task_main(void *arg)
         case PEV_INTERRUPT:
             t->regs.orig_rax = ~0ull;
             t->nivcsw++;
+            break;
+        case PEV_REFUSED:
+            run_refused(t, -ev.code);
             break;
         case PEV_DEAD:
             run_dead(t);

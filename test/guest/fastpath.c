@@ -609,4 +609,93 @@ GT(fast_futex_rain)
     GT_EQ(pthread_join(t[0], 0), 0);
     GT_EQ(pthread_join(t[1], 0), 0);
 }
+
+// --- memory ---
+// The host runs out of areas: what it refuses has not happened, however far the call had come.
+GT(fast_map_limit)
+{
+    enum { N = 80000, P = 4096, AREAS = 8 };
+    char *m = mmap(0, (size_t)N * P, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    char *area[AREAS];
+    int i, refused;
+    GT_TRUE(m != MAP_FAILED);
+    for (i = 0; i < AREAS; i++) { // each with a hole behind it
+        area[i] = mmap(0, 4 * P, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        GT_OK(munmap(area[i] + 3 * P, P));
+        area[i][P] = 'a' + i;
+    }
+    for (i = 1; i < N; i += 2)
+        if (mprotect(m + (size_t)i * P, P, PROT_READ))
+            break;
+    if (i >= N)
+        GT_SKIP("the limit is higher");
+    GT_EQ(errno, ENOMEM);
+    m[(size_t)i * P] = 1; // as it was
+    m[(size_t)(i - 1) * P] = 1;
+    GT_ERR(mprotect(m + (size_t)i * P, P, PROT_READ), ENOMEM);
+    m[(size_t)i * P] = 2;
+    for (i = refused = 0; i < AREAS; i++)
+        if (munmap(area[i] + P, P)) {
+            GT_EQ(errno, ENOMEM);
+            GT_EQ(area[i][P], 'a' + i);
+            refused++;
+        }
+    GT_TRUE(refused > 0);
+    for (i = refused = 0; i < AREAS; i++) {
+        char *x = mmap(0, P, i & 1 ? PROT_READ | PROT_EXEC : PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        refused += x == MAP_FAILED && errno == ENOMEM;
+    }
+    GT_TRUE(refused > 0);
+    GT_OK(munmap(m, (size_t)N * P));
+    for (i = 0; i < AREAS; i++) { // and now there is room
+        GT_OK(munmap(area[i] + P, P));
+        GT_OK(munmap(area[i], 3 * P));
+    }
+}
+// Freed memory comes back empty, from place to place and call to call.
+GT(fast_map_churn)
+{
+    for (int i = 0; i < 3000; i++) {
+        size_t n = (1 + i % 5) * 4096;
+        char *p = mmap(0, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        GT_TRUE(p != MAP_FAILED);
+        for (size_t j = 0; j < n; j += 4096) {
+            GT_EQ(p[j], 0);
+            p[j] = 1;
+        }
+        if (i % 7 == 0) {
+            GT_OK(madvise(p, n, MADV_DONTNEED));
+            GT_EQ(*p, 0);
+        }
+        if (i % 11 == 0) {
+            GT_OK(mprotect(p, 4096, PROT_NONE));
+            GT_ERR(RAW(time, p), EFAULT);
+            GT_OK(mprotect(p, 4096, PROT_READ));
+            GT_ERR(RAW(time, p), EFAULT);
+        }
+        GT_OK(munmap(p, n));
+        GT_ERR(RAW(time, p), EFAULT);
+    }
+    GT_ERR(madvise((void *)4096, 4096, MADV_DONTNEED), ENOMEM);
+}
+// A signal comes with the return of a call that changes memory.
+GT(fast_map_signals)
+{
+    struct itimerval it = {{0, 200}, {0, 200}};
+    signal(SIGALRM, hit);
+    GT_OK(setitimer(ITIMER_REAL, &it, 0));
+    uint64_t end = now() + 20000000000ull;
+    for (int i = 0; (i < 3000 || hits < 50) && now() < end; i++) {
+        char *p = mmap(0, 8192, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        GT_TRUE(p != MAP_FAILED);
+        GT_EQ(p[4096], 0);
+        p[4096] = 1;
+        GT_OK(mprotect(p, 4096, PROT_READ));
+        GT_OK(munmap(p, 8192));
+        GT_ERR(RAW(time, p + 4096), EFAULT);
+    }
+    it.it_value.tv_usec = it.it_interval.tv_usec = 0;
+    GT_OK(setitimer(ITIMER_REAL, &it, 0));
+    GT_TRUE(hits > 0);
+}
 GT_MAIN

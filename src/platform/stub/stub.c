@@ -269,6 +269,13 @@ static void set_gs_base(struct slot *s)
         wait_reply(s);
         uint32_t event = STUB_EV_BROKEN;
         switch (s->reply) {
+        case STUB_WORK_RETURN:
+            do_work(s);
+            if (s->work[0].ret < 0 && s->work[0].ret >= -4095) {
+                event = STUB_EV_REFUSED;
+                break;
+            }
+            [[fallthrough]];
         case STUB_RETURN:
             if (s->marshal.nout && !stub_unmarshal(s)) {
                 event = STUB_EV_OUTFAULT;

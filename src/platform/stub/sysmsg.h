@@ -99,6 +99,7 @@ enum stub_event : uint32_t {
     STUB_EV_DONE,   // the work list is done
     STUB_EV_BORN,   // first sign of life of a new process
     STUB_EV_BROKEN, // the stub itself faulted or understood nothing
+    STUB_EV_REFUSED,  // STUB_WORK_RETURN: the host refused the work, the call has not returned
     STUB_EV_OUTFAULT, // a return was told to write results (slot.marshal.out), and one faulted
     // With SYSCALL and INTERRUPT:
     STUB_EV_LIVE = 0x100, // the frame has no FP state, it is still in the CPU (a trampoline's call)
@@ -108,6 +109,7 @@ enum stub_reply : uint32_t {
     STUB_RETURN, // a system call returns `ret`; nothing else in the frame changes
     STUB_RESUME, // rt_sigreturn from the frame
     STUB_WORK,   // do work[0..nwork), report
+    STUB_WORK_RETURN, // do work[0], then as STUB_RETURN
     STUB_EXIT,   // end this thread
 };
 enum : uint32_t { STUB_SET_FS = 1, STUB_SET_GS = 2 };

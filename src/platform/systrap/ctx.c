@@ -81,6 +81,7 @@ int st_context_alloc(struct st_aspace *as, struct st_context **out)
         c->base.as = &as->base;
         c->slot = (struct slot *)(as->slots + (size_t)index * SLOT_SIZE);
         list_push_back(&as->ctxs, &c->link);
+        WRITE_SHARED(as->nctx, as->nctx + 1);
     }
     spin_unlock(&as->ctx_lock);
     if (index < 0) {
@@ -119,6 +120,7 @@ void st_context_drop(struct st_context *c, enum st_slot_fate fate)
         fiber_set_local(nullptr);
     spin_lock(&as->ctx_lock);
     list_del(&c->link);
+    WRITE_SHARED(as->nctx, as->nctx - 1);
     uint64_t bit = 1ull << (c->index % 64);
     if (fate == ST_SLOT_LEAVING) {
         as->leaving[c->index / 64] |= bit;
@@ -216,11 +218,16 @@ static int work_results(struct st_context *c, struct stub_work *items, uint32_t 
     return 0;
 }
 
-void st_work_start(struct st_context *c, const struct stub_work *items, uint32_t n)
+static void work_put(struct st_context *c, const struct stub_work *items, uint32_t n)
 {
     CHECK(n <= SLOT_WORK_MAX);
     memcpy(c->slot->work, items, n * sizeof(*items));
     WRITE_SHARED(c->slot->nwork, n);
+}
+
+void st_work_start(struct st_context *c, const struct stub_work *items, uint32_t n)
+{
+    work_put(c, items, n);
     hand_over(c, STUB_WORK);
 }
 
@@ -234,6 +241,7 @@ int st_work(struct st_context *c, struct stub_work *items, uint32_t n, bool user
 {
     if (st_prove(st_space_of(c)) || st_dead(st_space_of(c)))
         return -ESRCH;
+    st_later(c);
     wait_begin(c, user ? ST_USER : ST_WORK);
     if (user && __atomic_load_n(&c->intr, __ATOMIC_SEQ_CST)) {
         __atomic_store_n(&c->waiting, ST_IDLE, __ATOMIC_SEQ_CST);
@@ -395,17 +403,33 @@ void st_run(struct pcontext *pc, struct user_regs *r, struct pevent *ev)
     while (!st_prove(as) && !st_dead(as)) {
         if (c->fp_off == FP_LIVE && !returns_fast(c, r))
             (void)st_fp_find(c); // by rt_sigreturn, then: from a whole frame
+        if (c->has_later && !returns_fast(c, r))
+            st_later(c);
+        if (c->refused) {
+            *ev = (struct pevent){.kind = PEV_REFUSED, .code = -c->refused};
+            c->refused = 0;
+            return;
+        }
         wait_begin(c, ST_USER);
         if (intr_take(c)) { // after the store of `waiting`: st_interrupt has the other order
             __atomic_store_n(&c->waiting, ST_IDLE, __ATOMIC_SEQ_CST);
             *ev = (struct pevent){.kind = PEV_INTERRUPT};
             return;
         }
-        bool writes = st_marshal_send(c);
+        bool writes = st_marshal_send(c), later = c->has_later;
         uint32_t how = regs_put(c, r);
-        hand_over(c, how);
+        if (later)
+            work_put(c, &c->later, 1);
+        c->has_later = false;
+        hand_over(c, later ? STUB_WORK_RETURN : how);
         if (!wait_stub(c))
             return;
+        if (later && READ_SHARED(c->slot->event) == STUB_EV_REFUSED) {
+            struct stub_work w = {.ret = READ_SHARED(c->slot->work[0].ret)};
+            int err = st_refusal(&w);
+            *ev = (struct pevent){.kind = PEV_REFUSED, .code = err ? -err : ENOMEM};
+            return;
+        }
         if (writes && READ_SHARED(c->slot->event) == STUB_EV_OUTFAULT) {
             if (how == STUB_RETURN) // else a signal's handler starts: as if the call had come to that
                 r->rax = (uint64_t)-EFAULT;

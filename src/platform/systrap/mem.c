@@ -142,6 +142,57 @@ int st_advise(struct pcontext *ctx, uint64_t addr, uint64_t len, int advice)
                        0);
 }
 
+// Deferred: kept until the next return to the guest, or until something else is to be done.
+bool st_defer(struct pcontext *ctx, const struct pdefer *d)
+{
+    struct st_context *c = st_ctx(ctx);
+    if (st.no_answers || READ_SHARED(st_space_of(c)->nctx) != 1 || c->has_later || c->refused || !c->fast ||
+        !c->cur_valid || !guest_range_ok(d->addr, d->len))
+        return false;
+    struct stub_work w = {.op = WORK_CALL, .a = {d->addr, d->len, (uint64_t)d->prot}};
+    switch (d->kind) {
+    case PDEFER_MAP:
+        w.nr = __NR_mmap;
+        w.a[3] = (uint64_t)(d->flags | MAP_FIXED);
+        w.a[4] = ~0ull;
+        break;
+    case PDEFER_UNMAP:
+        w.nr = __NR_munmap;
+        w.a[2] = 0;
+        break;
+    case PDEFER_PROTECT: w.nr = __NR_mprotect; break;
+    case PDEFER_ADVISE: w.nr = __NR_madvise; break;
+    }
+    shape_changes(ctx);
+    c->later = w;
+    c->has_later = true;
+    return true;
+}
+
+int st_refusal(const struct stub_work *w)
+{
+    return w->ret < 0 && w->ret >= -4095 ? (int)stub_result(w->ret) : 0;
+}
+
+void st_later(struct st_context *c)
+{
+    struct stub_work w = c->later;
+    if (!c->has_later)
+        return;
+    c->has_later = false;
+    if (!st_work(c, &w, 1, false)) // else run() finds it dead
+        c->refused = st_refusal(&w);
+}
+
+int st_settle(struct pcontext *ctx)
+{
+    struct st_context *c = st_ctx(ctx);
+    st_later(c);
+    int err = c->refused;
+    c->refused = 0;
+    return err;
+}
+
 long st_futex(struct pcontext *ctx, const struct pfutex *f)
 {
     struct st_context *c = st_ctx(ctx);

@@ -30,6 +30,7 @@ struct st_aspace {
     struct mutex lock;             // messages to the stub, forks
     struct spinlock ctx_lock;
     struct list ctxs;              // [ctx_lock] st_context.link
+    uint32_t nctx;                 // [A] of these
     uint64_t used[SLOT_COUNT / 64];// [ctx_lock] slots
     uint64_t leaving[SLOT_COUNT / 64]; // [ctx_lock] of these: the thread has been told to end
     uint32_t nleaving;             // [ctx_lock]
@@ -66,6 +67,9 @@ struct st_context {
     uint32_t uc_off;               // checked
     uint32_t fp_home;              // where fp_off was before fp_reset
     uint32_t fp_off;               // through st_fp_find(); 0: none, the guest will see the initial one
+    struct stub_work later;        // [owner fiber] deferred (st_defer), if has_later
+    bool has_later;
+    int refused;                   // what became of it, if it failed: -errno, not yet told
     bool cur_valid;                // cur is what the frame holds
     bool live;                     // the frame is a trampoline's: its return loads no FP state
     bool fast;                     // the frame is a system call's and may be left without sigreturn
@@ -165,6 +169,10 @@ int st_protect(struct pcontext *ctx, uint64_t addr, uint64_t len, int prot);
 int st_remap(struct pcontext *ctx, uint64_t old, uint64_t old_len, uint64_t new_addr,
              uint64_t new_len);
 int st_advise(struct pcontext *ctx, uint64_t addr, uint64_t len, int advice);
+bool st_defer(struct pcontext *ctx, const struct pdefer *d);
+int st_settle(struct pcontext *ctx);
+void st_later(struct st_context *c);          // makes the deferred call; c->refused if it fails
+int st_refusal(const struct stub_work *w);    // its result: 0 or -errno
 long st_futex(struct pcontext *ctx, const struct pfutex *f);
 int st_cmpxchg32(struct pcontext *ctx, uaddr_t addr, uint32_t expect, uint32_t desired,
                  uint32_t *old);
