@@ -52,6 +52,9 @@ stub_win_fast:
     cmpl $0, S_INTR(%rsi)
     jne stub_exit_interrupted
     jmp 1f
+3:  pushq UC_FLAGS(%rcx)
+    popfq
+    jmp 2f
 // stub_exit_fast(ucontext, slot): a system call's return without rt_sigreturn. Legal because rcx
 // and r11 are what the kernel leaves there (rip, flags) and the signal mask has not changed.
     .balign 16
@@ -64,9 +67,16 @@ stub_exit_fast:
     jne stub_exit_interrupted
     xrstor64 (%r11)
 1:  mov %rsi, %r11
-    pushq UC_FLAGS(%rcx)
-    popfq
-    mov UC_R8(%rcx), %r8
+// popf is dear. But for the direction flag all that the stub's code has changed are the arithmetic
+// ones: five of them by sahf, overflow by 8 + 0x78.
+    mov UC_FLAGS(%rcx), %eax
+    test $0x400, %eax
+    jnz 3b
+    xchg %al, %ah
+    and $8, %al
+    add $0x78, %al
+    sahf
+2:  mov UC_R8(%rcx), %r8
     mov UC_R9(%rcx), %r9
     mov UC_R10(%rcx), %r10
     mov UC_R12(%rcx), %r12
@@ -124,6 +134,12 @@ stub_tramp:
     mov %rsp, %rsi
     xor %ebp, %ebp
     call stub_call
+    mov %rsp, %rdi
+    rdgsbase %rsi
+    test %al, %al
+    jnz stub_exit_live // calls and returns in pairs: the processor predicts the guest's next return
+    xchg %rdi, %rsi
+    call stub_call_on
     ud2
 
 // uint64_t stub_peek(addr): the 8 bytes there, 0 when they cannot be read.

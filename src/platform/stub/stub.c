@@ -12,7 +12,8 @@
 #include <linux/futex.h>
 
 // Handed to the kernel, reached from assembly, or defined there.
-HIDDEN [[noreturn]] void stub_call(struct slot *s, struct stub_ucontext *uc);
+HIDDEN bool stub_call(struct slot *s, struct stub_ucontext *uc);
+HIDDEN [[noreturn]] void stub_call_on(struct slot *s, struct stub_ucontext *uc);
 HIDDEN [[noreturn]] void stub_exit_live(struct stub_ucontext *uc, struct slot *s);
 HIDDEN void stub_signal(int sig, struct stub_siginfo *si, struct stub_ucontext *uc);
 HIDDEN [[noreturn]] void stub_interrupted(struct slot *s);
@@ -251,12 +252,16 @@ static void set_gs_base(struct slot *s)
     stub_exit_final(uc);
 }
 
-// The result of a system call is in the frame: back to the guest, if nothing came in between.
-[[noreturn]] static void leave_call(struct slot *s, struct stub_ucontext *uc)
+AI void exit_prepare(struct slot *s, const struct stub_ucontext *uc)
 {
     s->exit_rip = uc->rip;
     s->exit_rsp = uc->rsp;
     s->exit_flags = uc->rflags;
+}
+// The result of a system call is in the frame: back to the guest, if nothing came in between.
+[[noreturn]] static void leave_call(struct slot *s, struct stub_ucontext *uc)
+{
+    exit_prepare(s, uc);
     if (s->live)
         stub_exit_live(uc, s);
     stub_exit_fast(uc, s); // both look at s->intr
@@ -314,13 +319,13 @@ AI void clear_ac(void)
 }
 
 // --- one system call -----------------------------------------------------------------------------
+constexpr uint64_t ODD_FLAGS = 0x100 | 0x4000 | 0x10000 | 0x40000; // TF, NT, RF, AC
 // May the call's return skip rt_sigreturn? (rcx and r11 as the kernel leaves them, flags that popf
 // restores, 64-bit code.)
 AI bool plain_call(const struct slot *s, const struct stub_ucontext *uc)
 {
-    constexpr uint64_t odd_flags = 0x100 | 0x4000 | 0x10000 | 0x40000; // TF, NT, RF, AC
     return s->arch == 0xc000003e && uc->rcx == uc->rip && uc->r11 == uc->rflags &&
-           !(uc->rflags & odd_flags) && uc->cs == 0x33 && uc->ss == 0x2b;
+           !(uc->rflags & ODD_FLAGS) && uc->cs == 0x33 && uc->ss == 0x2b;
 }
 
 // Has this site come by SIGSYS often enough to be worth a patch? Said once, until another site takes
@@ -338,21 +343,26 @@ static bool site_hot(struct slot *s, uint64_t rip)
     return n == enough;
 }
 
-// A system call of the guest: registers in *uc (rip after the instruction, rax the number), s->uc,
-// s->uc_off and s->arch are set. Every way in ends here: the SIGSYS handler and patched call sites.
-[[noreturn]] static void serve_call(struct slot *s, struct stub_ucontext *uc)
+// To the Sentry. s->uc, s->uc_off, s->arch and s->live are set.
+[[noreturn]] static void hand_call(struct slot *s, struct stub_ucontext *uc, bool hot)
 {
-    bool hot = !s->live && s->tag && site_hot(s, uc->rip);
-    if (plain_call(s, uc) && !hot && fast_call(s, uc))
-        leave_call(s, uc);
     stub_marshal(s, uc);
     read_bases(s);
     post(s, STUB_EV_SYSCALL | live_flag(s) | (hot ? STUB_EV_HOT : 0));
     serve(s);
 }
 
-// From a trampoline, by way of stub_tramp.
-void stub_call(struct slot *s, struct stub_ucontext *uc)
+// A system call that came by SIGSYS: registers in *uc, rip after the instruction, rax the number.
+[[noreturn]] static void serve_call(struct slot *s, struct stub_ucontext *uc)
+{
+    bool hot = s->tag && site_hot(s, uc->rip);
+    if (plain_call(s, uc) && !hot && fast_call(s, uc))
+        leave_call(s, uc);
+    hand_call(s, uc, hot);
+}
+
+// The same from a patched site, by way of stub_tramp. True: answered, to stub_exit_live.
+bool stub_call(struct slot *s, struct stub_ucontext *uc)
 {
     if (uc->rflags & 0x40000) // AC
         clear_ac();
@@ -361,7 +371,14 @@ void stub_call(struct slot *s, struct stub_ucontext *uc)
     STORE(s->arch, 0xc000003e);
     s->live = 1;
     s->calls++;
-    serve_call(s, uc);
+    if ((uc->rflags & ODD_FLAGS) || !fast_call(s, uc))
+        return false;
+    exit_prepare(s, uc);
+    return true;
+}
+void stub_call_on(struct slot *s, struct stub_ucontext *uc)
+{
+    hand_call(s, uc, false);
 }
 
 void stub_interrupted(struct slot *s)
