@@ -410,11 +410,11 @@ GT(protection_changes_under_the_call)
             GT_FAIL("fstat: %d", errno);
         long n = pread(fd, torn + PG - 5, 10, 0);
         GT_TRUE(n == 10 || n == 5 || (n == -1 && errno == EFAULT));
+        GT_TRUE(n < 0 || torn[PG - 1] == '4');
     }
     stop = 1;
     GT_EQ(pthread_join(t, 0), 0);
     GT_EQ(fine + faults, 3000);
-    GT_TRUE(torn[PG - 1] == '4');
 }
 
 GT(shared_memory_takes_results)
@@ -445,14 +445,14 @@ GT(rest_of_a_sleep_where_the_frame_goes)
     struct sigaction sa = {.sa_sigaction = on_alarm, .sa_flags = SA_SIGINFO | SA_ONSTACK};
     GT_OK(sigaction(SIGVTALRM, &sa, 0));
     GT_OK(sigaction(SIGALRM, &sa, 0));
+    // Again and again, should the first come before the sleep.
+    struct itimerval it = {{0, 20000}, {0, 2000}};
     for (int off = 16; off < 6000; off += 248) {
-        struct itimerval it = {{0, 0}, {0, 2000}};
         struct timespec req = {5, 0}, *rem = (struct timespec *)(stack + 16 * PG - off);
         GT_OK(setitimer(ITIMER_REAL, &it, 0));
         GT_ERR(nanosleep(&req, rem), EINTR);
     }
-    GT_EQ(hits, (6000 - 16 + 247) / 248);
-    struct itimerval it = {{0, 0}, {0, 2000}};
+    GT_TRUE(hits >= (6000 - 16 + 247) / 248);
     struct timespec req = {5, 0}, rem = {9, 9};
     GT_OK(setitimer(ITIMER_REAL, &it, 0));
     GT_ERR(nanosleep(&req, &rem), EINTR);
