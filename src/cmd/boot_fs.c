@@ -133,14 +133,20 @@ static int mount_type(const struct boot_config *c, const struct boot_fs *b,
     uint32_t flags = m->flags;
     if (strcmp(type, "tmpfs") == 0 && strcmp(m->dest, "/dev") == 0)
         type = "devtmpfs";
+    if (strcmp(type, "cgroup") == 0 || strcmp(type, "cgroup2") == 0) { // one form, see fs/cgroup/
+        type = "cgroup2";
+        flags |= MS_RDONLY;
+    }
     if (strcmp(type, "devtmpfs") == 0)
         flags &= ~(uint32_t)MS_NODEV;
     const struct fs_type *t = fs_type_find(type);
     struct super *sb;
     if (!t)
         return -ENODEV;
+    // v1's options say which of its hierarchies: we have all controllers in one.
+    const char *data = strcmp(m->type, "cgroup") == 0 ? "" : m->data;
     int err = strcmp(type, "mqueue") == 0 ? mqueue_super(b->ipc, &sb)
-                                          : t->mount(t, m->source, m->data, b->cred, &sb);
+                                          : t->mount(t, m->source, data, b->cred, &sb);
     if (err)
         return err;
     if (m->source[0] && !sb->source)
@@ -156,8 +162,7 @@ static int make_mounts(const struct boot_config *c, struct gofer_client *gofer, 
         const struct spec_mount *m = &c->spec->mounts[i];
         struct path at;
         // Engines put these into every configuration; few programs look.
-        if (!m->bind && !fs_type_find(m->type) &&
-            (strncmp(m->type, "cgroup", 6) == 0 || strcmp(m->type, "mqueue") == 0)) {
+        if (!m->bind && !fs_type_find(m->type) && strcmp(m->type, "mqueue") == 0) {
             log_info("mount of %s at %s left out: there is no such file system inside yet", m->type,
                      m->dest);
             continue;

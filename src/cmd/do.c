@@ -31,6 +31,7 @@ static int add_system_mounts(struct spec *s, struct err *e)
     } mounts[] = {
         {"/proc", "proc", "", MS_NOSUID | MS_NODEV | MS_NOEXEC},
         {"/sys", "sysfs", "", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY},
+        {"/sys/fs/cgroup", "cgroup2", "", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY},
         {"/dev", "devtmpfs", "mode=755", MS_NOSUID | MS_NOEXEC},
         {"/dev/pts", "devpts", "mode=620,ptmxmode=666,gid=5", MS_NOSUID | MS_NOEXEC},
         {"/dev/shm", "tmpfs", "mode=1777", MS_NOSUID | MS_NODEV},
@@ -46,7 +47,7 @@ static int add_system_mounts(struct spec *s, struct err *e)
         mem_free(m->data);
         m->data = data;
         m->flags = mounts[i].flags;
-        m->optional = strcmp(mounts[i].type, "mqueue") == 0;
+        m->optional = strcmp(mounts[i].type, "mqueue") == 0 || strcmp(mounts[i].type, "cgroup2") == 0;
     }
     return 0;
 }

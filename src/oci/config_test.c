@@ -32,7 +32,7 @@ TEST(config_template)
     assert_int_equal(parse(&s, spec_template()), 0);
     assert_string_equal(s->process.args.v[0], "sh");
     assert_true(s->root_readonly);
-    assert_int_equal(s->nmounts, 6);
+    assert_int_equal(s->nmounts, 7);
     assert_string_equal(s->mounts[1].data, "mode=755,size=65536k");
     assert_int_equal(s->mounts[1].flags, MS_NOSUID | MS_STRICTATIME);
     assert_int_equal(s->process.rlimits[0].which, RLIMIT_NOFILE);

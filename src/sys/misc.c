@@ -57,8 +57,14 @@ long sys_setdomainname(struct task *t, uaddr_t name, int len)
     return set_uts(t, name, len, t->uts->domainname);
 }
 
-static uint64_t memory_used(struct task *t)
+static uint64_t memory_used(struct task *t, uint64_t *shared)
 {
+    struct memory_figures f;
+    *shared = 0;
+    if (machine_memory(&f)) {
+        *shared = f.shmem;
+        return f.usage;
+    }
     struct thread_group *g;
     uint64_t pages = 0;
     for (int nr = 1; (g = group_next(t->pidns, &nr)); nr++) {
@@ -78,11 +84,12 @@ static uint64_t memory_used(struct task *t)
 
 long sys_sysinfo(struct task *t, uaddr_t info)
 {
-    uint64_t used = memory_used(t);
+    uint64_t shared, used = memory_used(t, &shared);
     struct sysinfo s = {
         .uptime = ktime_boottime() / 1000000000,
         .totalram = machine_mem_total(),
         .freeram = machine_mem_total() - MIN(used, machine_mem_total()),
+        .sharedram = shared,
         .procs = (unsigned short)MIN(t->pidns->ntasks, UINT16_MAX),
         .mem_unit = 1,
     };

@@ -189,3 +189,16 @@ int task_count(struct task *init)
     mutex_unlock(&tasklist_lock);
     return n;
 }
+
+void task_machine_changed(struct task *init)
+{
+    struct thread_group *g;
+    struct task *t;
+    for (int nr = 1; (g = group_next(init->pidns, &nr)) != nullptr; nr++) {
+        for (int tid = 1; (t = group_next_thread(g, init->pidns, &tid)) != nullptr; tid++) {
+            task_public_stale(t);
+            task_put(t);
+        }
+        group_put(g);
+    }
+}

@@ -98,15 +98,22 @@ int proc_show_loadavg(struct strbuf *out, struct proc_inode *p)
 }
 int proc_show_meminfo(struct strbuf *out, struct proc_inode *p)
 {
-    struct proc_totals t;
-    proc_sum(&t);
-    uint64_t total = machine_mem_total() / 1024, used = MIN(t.rss_pages * 4, total), free = total - used;
+    struct proc_totals t = {};
+    struct memory_figures f;
+    // What the host has charged; without a cgroup what the address spaces have, at most.
+    if (!machine_memory(&f)) {
+        proc_sum(&t);
+        f.usage = f.anon = t.rss_pages * PAGE_SIZE;
+    }
+    uint64_t total = machine_mem_total() / 1024, all = MIN(f.usage / 1024, total), free = total - all,
+             inactive = f.inactive_file / 1024, active = f.active_file / 1024, shmem = f.shmem / 1024,
+             used = MIN(f.anon / 1024, all), cached = inactive + active + shmem;
     const struct { const char *name; uint64_t kb; } rows[] = {
-        {"MemTotal", total}, {"MemFree", free}, {"MemAvailable", free}, {"Buffers", 0},
-        {"Cached", 0}, {"SwapCached", 0}, {"Active", used}, {"Inactive", 0}, {"Active(anon)", used},
-        {"Inactive(anon)", 0}, {"Active(file)", 0}, {"Inactive(file)", 0}, {"Unevictable", 0},
+        {"MemTotal", total}, {"MemFree", free}, {"MemAvailable", MIN(free + inactive + active, total)}, {"Buffers", 0},
+        {"Cached", cached}, {"SwapCached", 0}, {"Active", used + active}, {"Inactive", inactive}, {"Active(anon)", used},
+        {"Inactive(anon)", 0}, {"Active(file)", active}, {"Inactive(file)", inactive}, {"Unevictable", 0},
         {"Mlocked", 0}, {"SwapTotal", 0}, {"SwapFree", 0}, {"Dirty", 0}, {"Writeback", 0},
-        {"AnonPages", used}, {"Mapped", 0}, {"Shmem", 0}, {"KReclaimable", 0}, {"Slab", 0},
+        {"AnonPages", used}, {"Mapped", 0}, {"Shmem", shmem}, {"KReclaimable", 0}, {"Slab", 0},
         {"SReclaimable", 0}, {"SUnreclaim", 0}, {"KernelStack", 0}, {"PageTables", 0},
         {"NFS_Unstable", 0}, {"Bounce", 0}, {"WritebackTmp", 0}, {"CommitLimit", total},
         {"Committed_AS", used}, {"VmallocTotal", 34359738367}, {"VmallocUsed", 0},
@@ -167,7 +174,9 @@ int proc_show_swaps(struct strbuf *out, struct proc_inode *p)
 }
 int proc_show_cgroups(struct strbuf *out, struct proc_inode *p)
 {
-    strbuf_str(out, "#subsys_name\thierarchy\tnum_cgroups\tenabled\n");
+    // On v2's one hierarchy, as fs/cgroup/ shows it.
+    strbuf_str(out, "#subsys_name\thierarchy\tnum_cgroups\tenabled\n"
+                    "cpuset\t0\t1\t1\ncpu\t0\t1\t1\nmemory\t0\t1\t1\npids\t0\t1\t1\n");
     return 0;
 }
 int proc_show_partitions(struct strbuf *out, struct proc_inode *p)
