@@ -296,7 +296,7 @@ static int read_groups(struct resources *r, const struct at *res)
     char path[4][96];
     static const char *const names[] = {"memory", "cpu", "pids", "blockIO"};
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
-        snprintf(path[i], sizeof(path[i]), "%s%s%s", res->path, res->path[0] ? "." : "", names[i]);
+        snprintf(path[i], sizeof(path[i]), "%s.%s", res->path, names[i]);
     struct at m = {member(res, "memory"), path[0], res->e}, c = {member(res, "cpu"), path[1], res->e},
               p = {member(res, "pids"), path[2], res->e},
               b = {member(res, "blockIO"), path[3], res->e};
@@ -338,7 +338,7 @@ int resources_parse(struct resources *r, const char *text, size_t n, struct err 
     else if (!json_object_is_type(o, json_type_object))
         err = err_set(e, -EINVAL, "resources: not a JSON object");
     else
-        err = resources_read(r, o, "", e);
+        err = resources_read(r, o, "resources", e);
     json_object_put(o);
     json_tokener_free(tok);
     return err;
