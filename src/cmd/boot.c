@@ -29,6 +29,26 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 
+// --- descriptors of --preserve-fds ----------------------------------------------------------------
+static int preserved[PRESERVE_MAX];
+static void receive_preserved(const struct boot_config *c)
+{
+    struct ctl_msg m;
+    int fds[PRESERVE_MAX], n = PRESERVE_MAX;
+    if (c->npreserve == 0)
+        return;
+    long r = fd_recv(BOOT_FD_CONTROL, &m, sizeof(m), fds, &n, 0);
+    if (r != sizeof(m) || m.kind != CTL_FDS || n != (int)c->npreserve)
+        boot_fail(1, "--preserve-fds: the descriptors did not come");
+    for (int i = 0; i < n; i++) { // above all fixed numbers
+        long high = host_call(__NR_fcntl, fds[i], F_DUPFD_CLOEXEC, CONFINE_TMPFS_FD + 1);
+        if (high < 0)
+            boot_fail(1, "--preserve-fds: %s", strerror((int)-high));
+        host_call(__NR_close, fds[i]);
+        preserved[i] = (int)high;
+    }
+}
+
 // --- from the first fiber on ----------------------------------------------------------------------
 static void boot_fiber(void *arg)
 {
@@ -41,6 +61,8 @@ static void boot_fiber(void *arg)
         boot_fail(1, "out of memory");
     for (int i = 0; i < 3; i++) // each may be absent
         fds[i] = host_call(__NR_fcntl, BOOT_FD_STDIN + i, F_GETFL) < 0 ? -1 : BOOT_FD_STDIN + i;
+    memcpy(b->preserve, preserved, sizeof(preserved));
+    b->npreserve = (int)c->npreserve;
     int status = boot_container_build(b, c, BOOT_FD_NINEP, fds, text, sizeof(text));
     if (status)
         boot_fail(status, "%s", text);
@@ -167,6 +189,7 @@ void boot_main(void)
     struct boot_config *c = boot_config_read();
     log_init(BOOT_FD_LOG, (enum log_format)c->log_format, (enum log_level)c->log_level, "sentry");
     crash_report_init();
+    receive_preserved(c);
     boot_stage(c, "executed");
     signal(SIGPIPE, SIG_IGN);
     // One arena: libc would count CPUs and look for overcommit settings in files, later.

@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-constexpr int REQUEST_FDS = 6;
+constexpr int REQUEST_FDS = 4 + PRESERVE_MAX; // process, streams, more
 struct request {
     struct boot_container *b; // ref
     bool gone;                // no message: the end of the socket
@@ -78,7 +78,7 @@ static struct spec_process *read_process(int fd)
     if (ok) {
         struct wire w = {.in = span_of(buf, n)};
         wire_process(&w, p);
-        ok = !w.bad && span_ok(&w.in) && w.in.n == 0 && p->args.n > 0 && p->cwd && !p->user;
+        ok = !w.bad && span_ok(&w.in) && w.in.n == 0 && p->args.n > 0 && p->cwd;
     }
     mem_free(buf);
     if (ok)
@@ -98,6 +98,10 @@ static void do_exec(struct request *q)
             q->fds[next++] = -1;
         }
     r.process = q->nfds > 0 ? read_process(q->fds[0]) : nullptr;
+    if (next < q->nfds) { // the rest is for 3 and above; what is not taken is closed with the request
+        r.more = q->fds + next;
+        r.nmore = q->nfds - next;
+    }
     if (r.process) {
         status = boot_exec(q->b, &r, text, sizeof(text));
         spec_process_free(r.process);

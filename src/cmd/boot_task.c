@@ -142,6 +142,17 @@ static const char *const *pointers(const struct strlist *l)
     return v;
 }
 
+// A working directory that is not there is not to look like a program that is not.
+static int check_directory(const struct boot_container *b, const char *cwd)
+{
+    struct lookup_ctx lc = {.fs = b->fs.fs, .cred = b->fs.cred};
+    struct path at;
+    int err = path_lookup(&lc, AT_FDCWD, cwd, LOOKUP_FOLLOW | LOOKUP_DIRECTORY, &at);
+    if (!err)
+        path_put(at);
+    return err;
+}
+
 int boot_create_process(struct boot_container *b, struct init_args *a, struct spec_process *p,
                         int fds[3], struct task **out, char *text, size_t n)
 {
@@ -167,6 +178,10 @@ int boot_create_process(struct boot_container *b, struct init_args *a, struct sp
     a->nseccomp = b->seccomp.n;
     a->seccomp_flags = b->seccomp.flags;
     a->oom_score_adj = p->has_oom_score_adj ? p->oom_score_adj : 0;
+    if ((err = check_directory(b, p->cwd)) != 0) {
+        snprintf(text, n, "chdir to cwd (\"%s\") failed: %s", p->cwd, strerror(-err));
+        goto out;
+    }
     err = open_stdio(a, fds, cred);
     if (err) {
         snprintf(text, n, "standard streams: %s", strerror(-err));
@@ -194,6 +209,34 @@ static void put_stdio(struct init_args *a)
             file_put(a->stdio[i]);
 }
 
+int boot_open_more(struct init_args *a, int *fds, int nfds, const struct cred *c, char *text,
+                   size_t n)
+{
+    struct file **v = nfds ? mem_alloc_array((size_t)nfds, sizeof(struct file *)) : nullptr;
+    if (!nfds)
+        return 0;
+    int err = v ? 0 : -ENOMEM;
+    a->more = v;
+    for (int i = 0; i < nfds && !err; i++) {
+        if ((err = hostfile_new(fds[i], c, &v[i])) != 0)
+            snprintf(text, n, "--preserve-fds: descriptor %d: %s", 3 + i, strerror(-err));
+        else
+            fds[i] = -1;
+        a->nmore += !err;
+    }
+    if (!v)
+        snprintf(text, n, "out of memory");
+    return err ? 1 : 0;
+}
+void boot_put_more(struct init_args *a)
+{
+    for (int i = 0; i < a->nmore; i++)
+        file_put(a->more[i]);
+    mem_free((void *)a->more);
+    a->more = nullptr;
+    a->nmore = 0;
+}
+
 int boot_start_program(struct boot_container *b, struct boot_config *c, struct init_args *a,
                        int fds[3], char *text, size_t n)
 {
@@ -207,7 +250,10 @@ int boot_start_program(struct boot_container *b, struct boot_config *c, struct i
     b->seccomp = s->seccomp;
     s->seccomp = (struct spec_seccomp){};
     char why[700];
-    int status = boot_create_process(b, a, &s->process, fds, &b->first, why, sizeof(why));
+    int status = boot_open_more(a, b->preserve, b->npreserve, b->fs.cred, why, sizeof(why));
+    if (!status)
+        status = boot_create_process(b, a, &s->process, fds, &b->first, why, sizeof(why));
+    boot_put_more(a);
     if (status) // as a shell says it for `do`; engines know one status, and look for the words
         snprintf(text, n, "%s%s", c->killable ? "" : "unable to start container process: ", why);
     if (status && !c->killable)
@@ -269,7 +315,10 @@ int boot_exec(struct boot_container *b, struct exec_request *r, char *text, size
     if (status)
         snprintf(text, n, "%s", why.text);
     else
+        status = boot_open_more(&a, r->more, r->nmore, b->fs.cred, text, n);
+    if (!status)
         status = boot_create_process(b, &a, r->process, r->stdio, &t, text, n);
+    boot_put_more(&a);
     if (status) {
         put_stdio(&a);
         exec_free(x);

@@ -29,6 +29,8 @@ struct boot_container {
     struct file *terminal;        // [C] ref: of that one, or null
     struct spec_seccomp seccomp;  // [C] owned: the profile that all its processes start with
     bool held;                    // [A] it waits for CTL_START
+    int preserve[PRESERVE_MAX];   // [C] descriptors for the first program, from 3 on; then -1
+    int npreserve;                // [C]
     struct spec_hooks hooks;      // [C] startContainer: to be run before it
     char *hook_state;             // [C] owned: what they hear; null without any
     struct spec_process hook_process; // [C] whose rights they have
@@ -55,10 +57,15 @@ MUST_CHECK int boot_start_program(struct boot_container *b, struct boot_config *
 MUST_CHECK int boot_create_process(struct boot_container *b, struct init_args *a,
                                    struct spec_process *p, int fds[3], struct task **out,
                                    char *text, size_t n);
+// Host descriptors as files of the guest, at a->more; taken ones become -1. As above.
+MUST_CHECK int boot_open_more(struct init_args *a, int *fds, int nfds, const struct cred *c,
+                              char *text, size_t n);
+void boot_put_more(struct init_args *a);
 struct exec_request {
     uint32_t token;
     struct spec_process *process;
     int stdio[3]; // owned; -1: closed
+    int *more, nmore; // owned: from descriptor 3 on
 };
 // A further process. 0, or an exit status with the reason in text. r keeps nothing that is used.
 MUST_CHECK int boot_exec(struct boot_container *b, struct exec_request *r, char *text, size_t n);

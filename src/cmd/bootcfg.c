@@ -74,6 +74,9 @@ void wire_boot_config(struct wire *w, struct boot_config *c)
     wire_str(w, &c->uts_of);
     wire_str(w, &c->ipc_of);
     wire_str(w, &c->hook_state);
+    wire_u32(w, &c->npreserve);
+    if (c->npreserve > PRESERVE_MAX)
+        w->bad = true;
     if (!w->bad && (c->nroots == 0 || !c->platform || c->ncpus == 0 || c->log_format > LOG_JSON ||
                     c->log_level > LOG_DEBUG))
         w->bad = true;

@@ -97,7 +97,27 @@ static struct boot_config *bundle_config(struct globals *g, const char *id, cons
     return resolve_mounts(c, bundle, e) ? nullptr : c;
 }
 
-// --- pid files, console sockets -------------------------------------------------------------------
+// --- descriptors, pid files, console sockets -------------------------------------------------------------------
+int preserve_parse(const char *text, int *n, struct err *e)
+{
+    char *end;
+    long v = text ? strtol(text, &end, 10) : 0;
+    if (text && (end == text || *end || v < 0))
+        return err_set(e, -EINVAL, "--preserve-fds %s: must be a number", text);
+    if (v > PRESERVE_MAX)
+        return err_set(e, -EINVAL, "--preserve-fds %s: at most %d", text, PRESERVE_MAX);
+    for (int i = 0; i < v; i++)
+        if (fcntl(3 + i, F_GETFD) < 0)
+            return err_set(e, -EBADF, "--preserve-fds %ld: descriptor %d is closed", v, 3 + i);
+    *n = (int)v;
+    return 0;
+}
+void preserve_close(int n)
+{
+    for (int i = 0; i < n; i++)
+        close(3 + i);
+}
+
 int pid_file_write(const char *path, pid_t pid, struct err *e)
 {
     char tmp[4096], text[16];
@@ -386,6 +406,7 @@ int container_run(struct globals *g, struct container_args *a, int argc, char **
     if (!a->detach && terminal && !isatty(0))
         return err_set(e, 1, "process.terminal: is true, but standard input is not a terminal");
     c->hold = a->hold;
+    c->npreserve = (uint32_t)a->npreserve;
     environment_warn(c->spec);
     if (pod_resolve(c, g->launch.state_root, e))
         return 1;

@@ -6,12 +6,16 @@
 
 struct container_args {
     const char *bundle, *console, *pid_file;
+    int npreserve;
     bool detach; // the supervisor is a process of its own, and the state stays
     bool hold;   // the program waits for `start`
 };
 // argv[i]: the container's id. The exit status.
 int container_run(struct globals *g, struct container_args *a, int argc, char **argv, int i,
                   struct err *e);
+// --preserve-fds: the caller's descriptors from 3 on. main() has kept as many open, and no other.
+MUST_CHECK int preserve_parse(const char *text, int *n, struct err *e);
+void preserve_close(int n);
 // Reads BUNDLE/config.json, without effective capabilities meanwhile.
 MUST_CHECK int bundle_parse(struct spec *s, const char *bundle, struct err *e);
 // Pods: finds the sandbox that c joins by its annotations, and the containers whose namespaces it

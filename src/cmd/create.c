@@ -16,6 +16,8 @@ static int create_run(struct globals *g, int argc, char **argv, struct err *e)
     int i = 1;
     if (opts_parse(opts, ARRAY_LEN(opts), argc, argv, &i, e))
         return 1;
+    if (preserve_parse(preserve, &a.npreserve, e))
+        return 1;
     return container_run(g, &a, argc, argv, i, e);
 }
 
@@ -25,7 +27,8 @@ const struct command command_create = {
     .flags = "  --bundle DIR            where config.json is (default: the working directory)\n"
              "  --pid-file FILE         the process that stands for the container\n"
              "  --console-socket PATH   who gets the terminal\n"
-             "  --preserve-fds N, --no-pivot, --no-new-keyring\n"
+             "  --preserve-fds N        the program gets descriptors 3 to 3+N-1, too\n"
+             "  --no-pivot, --no-new-keyring\n"
              "                          accepted: nothing of them applies\n",
     .run = create_run,
 };

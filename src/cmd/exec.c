@@ -25,7 +25,9 @@
 struct exec_flags {
     const char *process, *console, *pid_file, *cwd, *user;
     struct strlist env, caps, gids;
-    bool detach, tty, no_new_privs;
+    const char *preserve;
+    bool detach, tty, no_new_privs, ignore_paused;
+    int npreserve;
 };
 
 // --- what to run ------------------------------------------------------------------------------------
@@ -39,9 +41,11 @@ static int parse_id(const char *s, char **end, uint32_t *out)
 static int set_user(struct spec_process *p, const char *user, struct err *e)
 {
     char *end;
+    if (!user[0] || user[0] == ':')
+        return err_set(e, -EINVAL, "--user %s: must be USER[:GROUP]", user);
     if (parse_id(user, &end, &p->uid) || (*end && *end != ':') ||
-        (*end == ':' && (parse_id(end + 1, &end, &p->gid) || *end)))
-        return err_set(e, -EINVAL, "--user %s: must be UID[:GID] in numbers", user);
+        (*end == ':' && (parse_id(end + 1, &end, &p->gid) || *end))) // names: the Sentry looks
+        return (p->user = mem_strdup(user)) ? 0 : err_set(e, -ENOMEM, "out of memory");
     if (p->uid != 0)
         p->caps[CAPS_EFFECTIVE] = p->caps[CAPS_PERMITTED] = p->caps[CAPS_AMBIENT];
     return 0;
@@ -128,10 +132,10 @@ static int block_signals(void)
 }
 
 // Sends the request; when the process runs, 0. Else the exit status.
-static int begin(int sock, struct spec_process *p, struct err *e)
+static int begin(int sock, const struct exec_flags *f, struct spec_process *p, struct err *e)
 {
     struct ctl_msg m;
-    int fds[4], n = 1, streams = 0;
+    int fds[4 + PRESERVE_MAX], n = 1, streams = f->ignore_paused ? CTL_EXEC_PAUSED : 0;
     fds[0] = process_file(p, e);
     if (fds[0] < 0)
         return 1;
@@ -140,6 +144,8 @@ static int begin(int sock, struct spec_process *p, struct err *e)
             fds[n++] = i;
             streams |= 1 << i;
         }
+    for (int i = 0; i < f->npreserve; i++)
+        fds[n++] = 3 + i;
     int err = control_send(sock, CTL_EXEC, streams, fds, n);
     close(fds[0]);
     while (!err && (err = control_receive(sock, &m)) == -EINTR)
@@ -176,14 +182,14 @@ static int stand_for(int sock, int sigfd)
     }
 }
 
-static int run_here(int sock, struct spec_process *p, struct err *e)
+static int run_here(int sock, const struct exec_flags *f, struct spec_process *p, struct err *e)
 {
     struct termios modes;
     bool tty = tcgetattr(0, &modes) == 0;
     int sigfd = block_signals();
     if (sigfd < 0)
         return err_errno(e, 1, "signals");
-    int status = begin(sock, p, e);
+    int status = begin(sock, f, p, e);
     if (!status)
         status = stand_for(sock, sigfd);
     if (tty)
@@ -191,7 +197,8 @@ static int run_here(int sock, struct spec_process *p, struct err *e)
     return status;
 }
 
-[[noreturn]] static void stand_detached(int sock, int notify, int slave, struct spec_process *p)
+[[noreturn]] static void stand_detached(int sock, const struct exec_flags *f, int notify, int slave,
+                                        struct spec_process *p)
 {
     struct err e = {};
     int sigfd = block_signals(), status = sigfd < 0 ? 1 : 0;
@@ -199,7 +206,8 @@ static int run_here(int sock, struct spec_process *p, struct err *e)
     if (!status && slave >= 0 && console_attach(slave, &e))
         status = 1;
     if (!status)
-        status = begin(sock, p, &e);
+        status = begin(sock, f, p, &e);
+    preserve_close(f->npreserve);
     struct ctl_msg m = {.kind = status ? CTL_FAILED : CTL_STARTED, .value = status};
     memcpy(m.text, e.text, sizeof(m.text));
     if (fd_send(notify, &m, sizeof(m), nullptr, 0, 0) < 0 || status)
@@ -228,7 +236,7 @@ static int run_detached(int sock, const struct exec_flags *f, struct spec_proces
         return err_errno(e, 1, "fork");
     if (pid == 0) {
         close(pair[0]);
-        stand_detached(sock, pair[1], slave, p);
+        stand_detached(sock, f, pair[1], slave, p);
     }
     close(pair[1]);
     long r;
@@ -279,13 +287,13 @@ static int exec_run_flags(struct globals *g, const struct exec_flags *f, int arg
         return run_detached(sock, f, p, e);
     if (f->pid_file && pid_file_write(f->pid_file, getpid(), e))
         return 1;
-    return run_here(sock, p, e);
+    return run_here(sock, f, p, e);
 }
 
 static int exec_command(struct globals *g, int argc, char **argv, struct err *e)
 {
     struct exec_flags f = {};
-    const char *unused = nullptr;
+    const char *label = nullptr, *profile = nullptr;
     bool ignored = false;
     const struct opt opts[] = {
         {"process", OPT_STR, &f.process}, {"p", OPT_STR, &f.process},
@@ -295,11 +303,18 @@ static int exec_command(struct globals *g, int argc, char **argv, struct err *e)
         {"c", OPT_LIST, &f.caps}, {"additional-gids", OPT_LIST, &f.gids}, {"g", OPT_LIST, &f.gids},
         {"detach", OPT_BOOL, &f.detach}, {"d", OPT_BOOL, &f.detach}, {"tty", OPT_BOOL, &f.tty},
         {"t", OPT_BOOL, &f.tty}, {"no-new-privs", OPT_BOOL, &f.no_new_privs},
-        {"preserve-fds", OPT_STR, &unused}, {"no-subreaper", OPT_BOOL, &ignored},
+        {"preserve-fds", OPT_STR, &f.preserve}, {"no-subreaper", OPT_BOOL, &ignored},
+        {"ignore-paused", OPT_BOOL, &f.ignore_paused}, {"process-label", OPT_STR, &label},
+        {"apparmor", OPT_STR, &profile},
     };
     int i = 1;
     if (opts_parse(opts, ARRAY_LEN(opts), argc, argv, &i, e))
         return 1;
+    if (preserve_parse(f.preserve, &f.npreserve, e))
+        return 1;
+    if (label || profile)
+        log_warn("exec: --%s is not applied: there are no such labels inside",
+                 label ? "process-label" : "apparmor");
     if (i >= argc)
         return err_set(e, 1, "no container id given");
     if (i + 1 >= argc && !f.process)
@@ -394,8 +409,10 @@ const struct command command_exec = {
              "  --detach                return as soon as it runs\n"
              "  --console-socket PATH   who gets the terminal, with --detach\n"
              "  --pid-file FILE         the process that stands for it\n"
-             "  --user UID[:GID], --additional-gids GID, --cwd DIR, --env NAME=VALUE,\n"
-             "  --cap NAME, --no-new-privs\n",
+             "  --user USER[:GROUP], --additional-gids GID, --cwd DIR, --env NAME=VALUE,\n"
+             "  --cap NAME, --no-new-privs\n"
+             "  --preserve-fds N        it gets descriptors 3 to 3+N-1 of the caller, too\n"
+             "  --ignore-paused         also in a paused container: it runs once that goes on\n",
     .run = exec_run,
 };
 const struct command command_ps = {

@@ -325,6 +325,21 @@ static void choose_namespaces(struct launch *l)
     }
 }
 
+static int send_preserved(struct launch *l, struct err *e)
+{
+    struct ctl_msg m = {.kind = CTL_FDS};
+    int fds[PRESERVE_MAX], n = (int)l->cfg->npreserve;
+    for (int i = 0; i < n; i++)
+        fds[i] = 3 + i;
+    if (n == 0)
+        return 0;
+    long r = l->cfg->sandbox ? -EOPNOTSUPP
+                             : fd_send(l->sentry.control[0], &m, sizeof(m), fds, n, 0);
+    for (int i = 0; i < n; i++)
+        close(fds[i]);
+    return r < 0 ? err_errno(e, (int)r, "--preserve-fds") : 0;
+}
+
 int launch_run(struct boot_config *cfg, const struct launch_options *o, struct state *state,
                struct err *e)
 {
@@ -359,6 +374,8 @@ int launch_run(struct boot_config *cfg, const struct launch_options *o, struct s
         err = spawn_child(&l, &l.gofer, e);
     if (!err)
         err = cfg->sandbox ? join_sandbox(&l, state, stdio, e) : spawn_child(&l, &l.sentry, e);
+    if (!err)
+        err = send_preserved(&l, e);
     if (l.gofer.pid > 0)
         s.gofer = (struct supervised){l.gofer.pid, l.gofer.pidfd, l.gofer.control[0]};
     if (cfg->sandbox)

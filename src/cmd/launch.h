@@ -23,7 +23,8 @@ enum boot_fd : int {
 };
 
 enum ctl_kind : uint32_t {
-    CTL_GO = 1,     // supervisor -> child: id maps are written
+    CTL_FDS = 1,    // supervisor -> Sentry, before it is confined: the descriptors of --preserve-fds
+    CTL_GO,     // supervisor -> child: id maps are written
     CTL_STARTED,    // Sentry -> supervisor: the first program is loaded
     CTL_FAILED,     // -> supervisor: value is the exit status to use, text says why
     CTL_EXITED,     // Sentry -> supervisor: value is the wait status of the container's init
@@ -38,7 +39,9 @@ enum ctl_kind : uint32_t {
     CTL_START,      // the program that was loaded by `create`
     CTL_KILL,       // value is a signal for the container's init
     CTL_KILL_ALL,   // for all its processes
-    CTL_EXEC,       // value: bits of the standard streams given; descriptors: process, streams
+    // value: bits of the standard streams given, CTL_EXEC_PAUSED; descriptors: process, streams, those
+    // of --preserve-fds
+    CTL_EXEC,
     CTL_EXEC_SIGNAL, CTL_EXEC_WINCH, // for the process of this connection
     CTL_PAUSE, CTL_RESUME,
     // A further container for the sandbox. value: bits of the standard streams given; descriptors:
@@ -50,6 +53,7 @@ enum ctl_kind : uint32_t {
     CTL_HANGUP,     // supervisor -> Sentry: the connection of this token is gone
     CTL_REPLY,      // value: 0, or an exit status with the reason in text
 };
+constexpr int CTL_EXEC_PAUSED = 8; // also when it is paused: it runs when that ends
 struct ctl_msg {
     uint32_t kind;
     int32_t value;
@@ -59,6 +63,9 @@ struct ctl_msg {
 enum container_status : int32_t {
     CONTAINER_CREATING, CONTAINER_CREATED, CONTAINER_RUNNING, CONTAINER_PAUSED, CONTAINER_STOPPED,
 };
+
+// Descriptors of the caller that a program may get from 3 on (--preserve-fds).
+constexpr int PRESERVE_MAX = 12;
 
 struct boot_root { // one root that the Gofer serves; its index is its name
     char *path;
@@ -91,6 +98,7 @@ struct boot_config {
     uint32_t gofer_uid, gofer_gid; // privileged: what the Gofer runs as
     char *sandbox;           // id of the sandbox that it joins (pods); null: it is one itself
     char *pid_of, *uts_of, *ipc_of; // whose namespace it shares, by container id; null: its own
+    uint32_t npreserve;      // descriptors that come over the control socket, for the program
     char *hook_state;        // what startContainer hooks hear; null without any
     uint64_t t0;             // CLOCK_MONOTONIC ns at the start of the command
 };

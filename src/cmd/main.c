@@ -165,6 +165,21 @@ static int parse_globals(struct globals *g, int argc, char **argv, int *i, bool 
     return open_own_log(g, e);
 }
 
+// How many descriptors --preserve-fds asks to keep; the command looks closer.
+static unsigned preserved(int argc, char **argv)
+{
+    static const char flag[] = "--preserve-fds";
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
+        size_t n = sizeof(flag) - 1;
+        if (strncmp(argv[i], flag, n) != 0 || (argv[i][n] && argv[i][n] != '='))
+            continue;
+        const char *value = argv[i][n] ? argv[i] + n + 1 : i + 1 < argc ? argv[i + 1] : "0";
+        unsigned long v = strtoul(value, nullptr, 10);
+        return v <= PRESERVE_MAX ? (unsigned)v : 0;
+    }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     static struct globals g;
@@ -174,7 +189,10 @@ int main(int argc, char **argv)
     if (argc == 2 && strcmp(argv[1], "gofer") == 0)
         gofer_boot_main();
     // Nothing that the caller left open reaches a container (CVE-2024-21626), or stays open here.
-    close_range(3, ~0u, 0);
+    unsigned keep = 3 + preserved(argc, argv);
+    close_range(keep, ~0u, 0);
+    if (keep > 3)
+        close_range(3, keep - 1, CLOSE_RANGE_CLOEXEC);
     int i = 1;
     bool done = false;
     if (parse_globals(&g, argc, argv, &i, &done, &e)) {

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-constexpr int REQUEST_FDS = 6;
+constexpr int REQUEST_FDS = 4 + PRESERVE_MAX;
 
 void clients_init(struct supervisor *s)
 {
@@ -62,7 +62,7 @@ void client_accept(struct supervisor *s)
 }
 
 // What is wrong with this request now, or null.
-static const char *refused(const struct supervisor *s, uint32_t kind)
+static const char *refused(const struct supervisor *s, uint32_t kind, int value)
 {
     bool ready = s->status != CONTAINER_CREATING;
     switch (kind) {
@@ -72,10 +72,11 @@ static const char *refused(const struct supervisor *s, uint32_t kind)
                : ready ? "cannot start an already running container"
                        : "cannot start a container that is being created";
     case CTL_EXEC:
-        return s->status == CONTAINER_RUNNING  ? nullptr
-               : s->status == CONTAINER_PAUSED ? "cannot exec in a paused container"
-               : s->status == CONTAINER_CREATED ? "cannot exec in a container that is not started"
-                                                : "cannot exec in a stopped container";
+        if (s->status == CONTAINER_PAUSED && !(value & CTL_EXEC_PAUSED))
+            return "cannot exec in a paused container (use --ignore-paused to override)";
+        return s->status == CONTAINER_STOPPED ? "cannot exec in a stopped container"
+               : ready                        ? nullptr
+                                              : "cannot exec in a container that is being created";
     case CTL_JOIN:
         return s->member                   ? "this container is itself in a sandbox of another"
                : s->status == CONTAINER_STOPPED ? "the sandbox has stopped"
@@ -115,7 +116,7 @@ static void request(struct supervisor *s, struct client *c, struct ctl_msg *m, c
         client_close(c);
         return;
     }
-    const char *why = refused(s, m->kind);
+    const char *why = refused(s, m->kind, m->value);
     m->token = c->token;
     if (why) {
         reply(c, CTL_REPLY, 1, why);

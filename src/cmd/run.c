@@ -18,6 +18,8 @@ static int run_run(struct globals *g, int argc, char **argv, struct err *e)
     int i = 1;
     if (opts_parse(opts, ARRAY_LEN(opts), argc, argv, &i, e))
         return 1;
+    if (preserve_parse(preserve, &a.npreserve, e))
+        return 1;
     return container_run(g, &a, argc, argv, i, e);
 }
 
@@ -28,7 +30,8 @@ const struct command command_run = {
              "  --detach                return as soon as it runs; its state stays until delete\n"
              "  --pid-file FILE         the process that stands for the container\n"
              "  --console-socket PATH   who gets the terminal, with --detach\n"
-             "  --preserve-fds N, --no-pivot, --no-new-keyring, --no-subreaper\n"
+             "  --preserve-fds N        the program gets descriptors 3 to 3+N-1, too\n"
+             "  --no-pivot, --no-new-keyring, --no-subreaper\n"
              "                          accepted: nothing of them applies\n",
     .run = run_run,
 };

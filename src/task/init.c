@@ -58,13 +58,13 @@ static int init_files(struct task *t, const struct init_args *a)
     if (!t->files)
         return -ENOMEM;
     t->fs->umask = a->umask;
-    for (int i = 0; i < 3; i++) {
-        struct file *old = nullptr;
-        if (!a->stdio[i])
+    for (int i = 0; i < 3 + a->nmore; i++) {
+        struct file *old = nullptr, *f = i < 3 ? a->stdio[i] : a->more[i - 3];
+        if (!f)
             continue;
-        int r = fd_install_at(t->files, file_get(a->stdio[i]), i, false, 3, &old);
+        int r = fd_install_at(t->files, file_get(f), i, false, (uint64_t)(3 + a->nmore), &old);
         if (r < 0) {
-            file_put(a->stdio[i]);
+            file_put(f);
             return r;
         }
     }

@@ -363,6 +363,8 @@ struct init_args {
     const struct rlimit64 *rlimits;// RLIM_NLIMITS entries, or null for defaults
     uint32_t umask;
     struct file *stdio[3];         // borrowed; null: closed
+    struct file *const *more;      // borrowed; nmore of them, from descriptor 3 on
+    int nmore;
     struct file *terminal;         // borrowed; becomes the controlling terminal
     bool reap;                     // orphans adopted by it are reaped for it
     bool killable;                 // an ordinary program: signals kill it although it is pid 1

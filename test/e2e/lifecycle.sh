@@ -76,7 +76,7 @@ is not-started "" "$(cat "$t/out")"
 is pid-file "$(cat "$t/pid")" "$(N state a | python3 -c 'import json,sys; print(json.load(sys.stdin)["pid"])')"
 is state-json "a x $b 1.2.0" "$(N state a | python3 -c 'import json,sys; d=json.load(sys.stdin); print(d["id"], d["annotations"]["org.test"], d["bundle"], d["ociVersion"])')"
 fails create-twice "already exists" N create --bundle "$b" a
-fails exec-before-start "not started" N exec a true
+is exec-before-start "0 created" "$(N exec a true; echo $?) $(st a)"
 N start a; is start 0 $?
 is running running "$(st a)"
 until_is 'cat "$t/out"' up; is output up "$(cat "$t/out")"
