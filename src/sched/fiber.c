@@ -321,6 +321,20 @@ static bool thread_park(struct fiber *f, ktime_t deadline)
     return __atomic_exchange_n(&f->state, FIBER_RUN, __ATOMIC_ACQ_REL) == FIBER_PARKED;
 }
 
+void fiber_set_caller(struct user_wait *uw)
+{
+    struct fiber *f = fiber_current();
+    if (f)
+        f->caller = uw;
+}
+// What the guest waits for takes until somebody wakes us: it spins only where a CPU is left over.
+static void caller_rest(struct fiber *f)
+{
+    struct user_wait *uw = f->caller;
+    if (uw && uw->rest && sched_crowded(worker_self()))
+        uw->rest(uw);
+}
+
 int fiber_park(ktime_t deadline, enum park_mode mode)
 {
     struct fiber *f = fiber_self();
@@ -332,6 +346,7 @@ int fiber_park(ktime_t deadline, enum park_mode mode)
     if (deadline != KTIME_MAX && deadline <= ktime_now())
         return -ETIMEDOUT;
     WRITE_SHARED(f->mode, (uint8_t)mode);
+    caller_rest(f);
     if (f->is_thread) {
         late = thread_park(f, deadline);
     } else if (deadline == KTIME_MAX) {

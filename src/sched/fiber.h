@@ -100,11 +100,15 @@ struct user_wait {
     // The platform's, null if it has none: not 0 while the context sleeps in a host call of its own
     // accord, a futex. A hint, from hostile memory.
     const uint32_t *sleeping;
+    // May be null: the call that the context waits for takes its time, it should not spin for it.
+    void (*rest)(struct user_wait *);
     bool (*ready)(struct user_wait *);          // cheap: one load of a shared word
     void (*set_asleep)(struct user_wait *, bool asleep);
 };
 // Parks the current fiber until ready() is true or fiber_wake() (for example by interrupt).
 void fiber_park_user(struct user_wait *uw);
+// The context whose call the current fiber serves from now on (null: none); it outlives that.
+void fiber_set_caller(struct user_wait *uw);
 // The CPU a worker last polled on, published for the stub's "same CPU?" test; see systrap.
 int sched_worker_cpu(void);
 
@@ -121,3 +125,21 @@ MUST_CHECK int hostpoll_add(struct hostpoll *hp, int fd, uint32_t epoll_events,
                             void (*fn)(struct hostpoll *, uint32_t));
 // After return fn does not run any more and is not running. Callable from a fiber only.
 void hostpoll_del(struct hostpoll *hp);
+// The same with other events; EPOLLONESHOT is allowed here.
+void hostpoll_change(struct hostpoll *hp, uint32_t epoll_events);
+
+// --- answers that come soon ----------------------------------------------------------------------
+// A host descriptor where another process answers what a fiber asked: idle workers look for the
+// answer for a while before they sleep (see source.c). Between source_expect() and source_got(),
+// which the look calls when an answer is there.
+struct source {
+    struct list link;     // scheduler's
+    uint32_t waiting;     // [A] scheduler's
+    bool armed;           // [A] an event has been asked for; its handler clears this
+    void (*look)(struct source *); // takes what is there. Any worker, outside fibers; must not park
+    void (*arm)(struct source *);  // asks for an event with the next input, or at once if there is one
+};
+void source_add(struct source *s);
+void source_del(struct source *s);
+void source_expect(struct source *s);
+void source_got(struct source *s);

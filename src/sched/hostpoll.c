@@ -85,6 +85,13 @@ int hostpoll_add(struct hostpoll *hp, int fd, uint32_t epoll_events,
     return (int)err;
 }
 
+void hostpoll_change(struct hostpoll *hp, uint32_t epoll_events)
+{
+    struct epoll_event ev = {.events = epoll_events, .data.u64 = hp->gen};
+    if (!hp->dead)
+        host_call(__NR_epoll_ctl, sched_epfd, EPOLL_CTL_MOD, hp->fd, &ev);
+}
+
 void hostpoll_del(struct hostpoll *hp)
 {
     if (hp->dead || !hp->gen)

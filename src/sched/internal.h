@@ -41,6 +41,7 @@ struct fiber {
     uint32_t intr;          // [A] FIBER_INTR_*
     void *data;             // [C]
     void *local;            // own
+    struct user_wait *caller; // own: who waits for what it does, perhaps spinning
     struct list link;       // [lock of the run queue]
     struct worker *last;    // [A] where it ran last
     void (*fn)(void *);     // [C]
@@ -122,6 +123,12 @@ int watchdog_start(uint32_t limit_ms); // 0: the usual
 void watchdog_stop(void);
 void watchdog_awake(void);            // a worker has left epoll and said so
 bool watchdog_rests(void);
+// source.c
+extern uint32_t sources_waiting;
+void sources_look(void);
+void sources_arm(void);
+// worker.c: would one more spinning thread take a CPU from somebody?
+bool sched_crowded(struct worker *w);
 // iopool.c
 int iopool_start(void);
 uint32_t iopool_threads(void);

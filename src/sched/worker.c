@@ -163,10 +163,21 @@ static bool poll_allowed(struct worker *w)
     for (int i = 0; i < nworkers; i++)
         busy += READ_SHARED(workers[i].nuser) +
                 (&workers[i] != w && READ_SHARED(workers[i].polling));
+    busy += READ_SHARED(sources_waiting) != 0; // the process that is to answer
     uint32_t room = READ_SHARED(headroom);
     for (int i = 0; i < nworkers && busy > room; i++)
         busy -= MIN(user_sleeping(&workers[i]), busy - 1);
     return busy <= room && !user_shares_cpu(w);
+}
+bool sched_crowded(struct worker *w)
+{
+    uint32_t busy = 2; // we, and who might spin for us
+    for (int i = 0; i < nworkers; i++)
+        busy += READ_SHARED(workers[i].nuser) +
+                (&workers[i] != w && !READ_SHARED(workers[i].asleep));
+    busy += READ_SHARED(w->runq_len) != 0; // it runs next, and then its caller
+    busy += READ_SHARED(sources_waiting) != 0;
+    return busy > READ_SHARED(headroom);
 }
 
 // A single fiber on the queue of a worker that is busy for long.
@@ -197,6 +208,8 @@ static struct fiber *worker_spin(struct worker *w)
         if (__atomic_load_n(&w->runq_len, __ATOMIC_RELAXED))
             break;
         __builtin_ia32_pause();
+        if (i % 8 == 0 && READ_SHARED(sources_waiting))
+            sources_look();
         if (i % 32)
             continue;
         uint64_t now = __rdtsc();
@@ -284,6 +297,8 @@ static struct fiber *worker_sleep(struct worker *w)
     __atomic_add_fetch(&sleeping, 1, __ATOMIC_SEQ_CST);
     struct fiber *f = user_doze(w);
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&sources_waiting, __ATOMIC_SEQ_CST))
+        sources_arm();
     bool stay = f || work_visible(w, 0) || __atomic_load_n(&stopping, __ATOMIC_RELAXED);
     if (!stay) {
         events_serve(w, cover_take(w));
@@ -305,6 +320,8 @@ static void worker_serve(struct worker *w)
     timer_serve();
     while ((f = user_take(w)))
         worker_push(f);
+    if (READ_SHARED(sources_waiting))
+        sources_look();
     if (!__atomic_load_n(&sleeping, __ATOMIC_RELAXED)) // else a sleeper gets them
         events_serve(w, 0);
     if (work_visible(w, 1)) // one is run next
@@ -320,7 +337,8 @@ static void worker_loop(struct worker *w)
         if (now - w->served_at > SERVE_TICKS)
             worker_serve(w);
         if (!(f = runq_pop(w)) && !(f = user_take(w)) && !(f = steal(w))) {
-            if (now - w->active_at < w->poll_ticks && READ_SHARED(w->nuser) && poll_allowed(w)) {
+            if (now - w->active_at < w->poll_ticks &&
+                (READ_SHARED(w->nuser) || READ_SHARED(sources_waiting)) && poll_allowed(w)) {
                 f = worker_spin(w);
             } else {
                 timer_serve();
@@ -329,6 +347,9 @@ static void worker_loop(struct worker *w)
             }
         }
         if (f) {
+            // Nobody looks while it runs.
+            if (READ_SHARED(sources_waiting) && __atomic_load_n(&sleeping, __ATOMIC_RELAXED))
+                sources_arm();
             fiber_run(w, f);
             w->active_at = __rdtsc();
         }

@@ -33,6 +33,7 @@ static void connection_lost(struct gofer_client *c, const char *why)
         if (!r || r->done)
             continue;
         r->failed = true;
+        source_got(&c->source);
         __atomic_store_n(&r->done, true, __ATOMIC_RELEASE);
         if (r->fiber)
             fiber_wake(r->fiber);
@@ -73,6 +74,7 @@ static bool deliver(struct gofer_client *c, const uint8_t *p, size_t n, int fd, 
         r->fd = fd;
         r->fd_lost = lost;
         fd = -1;
+        source_got(&c->source);
         __atomic_store_n(&r->done, true, __ATOMIC_RELEASE);
         if (r->fiber)
             fiber_wake(r->fiber);
@@ -149,9 +151,35 @@ static void receive(struct gofer_client *c)
 }
 
 static void flush_clunks(struct gofer_client *c);
+// Idle workers look for answers by themselves (source_look); events come only when asked for, once.
+static void source_look(struct source *s)
+{
+    receive(container_of(s, struct gofer_client, source));
+}
+static void source_arm(struct source *s)
+{
+    struct gofer_client *c = container_of(s, struct gofer_client, source);
+    hostpoll_change(&c->poll, EPOLLIN | EPOLLRDHUP | EPOLLONESHOT |
+                                  (READ_SHARED(c->want_out) ? EPOLLOUT : 0u));
+}
+static void wait_for_room(struct gofer_client *c)
+{
+    WRITE_SHARED(c->want_out, true);
+    __atomic_store_n(&c->source.armed, true, __ATOMIC_SEQ_CST);
+    source_arm(&c->source);
+}
 static void on_poll(struct hostpoll *hp, uint32_t events)
 {
     struct gofer_client *c = container_of(hp, struct gofer_client, poll);
+    if (events & EPOLLOUT)
+        WRITE_SHARED(c->want_out, false);
+    // The end of the connection is heard of in any case. Armed again is what still waits for room.
+    bool out = READ_SHARED(c->want_out);
+    __atomic_store_n(&c->source.armed, out, __ATOMIC_SEQ_CST);
+    if (out)
+        source_arm(&c->source);
+    else
+        hostpoll_change(&c->poll, EPOLLRDHUP | (uint32_t)EPOLLET);
     if (events & (EPOLLIN | EPOLLHUP | EPOLLERR | EPOLLRDHUP))
         receive(c);
     if (events & EPOLLOUT) {
@@ -192,7 +220,7 @@ static int send_frame(struct gofer_client *c, const void *p, size_t n)
             wait_outside_fiber(c);
         else
             (void)!wait_event(&c->send_wait,
-                              gen != __atomic_load_n(&c->send_gen, __ATOMIC_ACQUIRE) ||
+                              (wait_for_room(c), false) || gen != __atomic_load_n(&c->send_gen, __ATOMIC_ACQUIRE) ||
                                   READ_SHARED(c->dead),
                               KTIME_MAX, PARK_UNINTERRUPTIBLE);
     }
@@ -213,14 +241,18 @@ static bool tag_take(struct gofer_client *c, struct c9_reply *r, int *tag)
 {
     spin_lock(&c->lock);
     *tag = tag_alloc_locked(c);
-    if (*tag >= 0)
+    if (*tag >= 0) {
         c->calls[*tag] = r;
+        source_expect(&c->source);
+    }
     spin_unlock(&c->lock);
     return *tag >= 0;
 }
 static void slot_free(struct gofer_client *c, size_t slot)
 {
     spin_lock(&c->lock);
+    if (!c->calls[slot]->done) // was never sent
+        source_got(&c->source);
     c->calls[slot] = nullptr;
     if (slot < C9_TAGS)
         c->tags[slot / 64] &= ~(1ull << (slot % 64));
@@ -290,6 +322,7 @@ int c9_call(struct gofer_client *c, struct np_msg *t, struct c9_reply *r)
     if (t->type == NP_tversion) {
         spin_lock(&c->lock);
         c->calls[NOTAG_SLOT] = r;
+        source_expect(&c->source);
         spin_unlock(&c->lock);
     } else if (!r->fiber) {
         while (!tag_take(c, r, &tag) && !READ_SHARED(c->dead))
@@ -406,6 +439,7 @@ static void flush_clunks(struct gofer_client *c)
         c->tags[tag / 64] &= ~(1ull << (tag % 64));
         clunk_push_locked(c, t.tclunk.fid);
         spin_unlock(&c->lock);
+        wait_for_room(c);
         return;
     }
 }
@@ -457,10 +491,11 @@ int gofer_client_new(int sockfd, struct gofer_client **out)
     list_init(&c->listings);
     c->attrs_wanted = C9_ATTRS_WANTED;
     c->rx = mem_alloc(NP_MSIZE_DEFAULT);
-    int err = c->rx ? hostpoll_add(&c->poll, sockfd, EPOLLIN | EPOLLOUT | EPOLLRDHUP | (uint32_t)EPOLLET,
-                                   on_poll)
-                    : -ENOMEM;
+    int err = c->rx ? hostpoll_add(&c->poll, sockfd, EPOLLRDHUP | (uint32_t)EPOLLET, on_poll) : -ENOMEM;
     c->polled = err == 0;
+    c->source.look = source_look;
+    c->source.arm = source_arm;
+    source_add(&c->source);
     if (!err)
         err = negotiate(c);
     if (err) {
@@ -479,6 +514,7 @@ void gofer_client_put(struct gofer_client *c)
 {
     if (!c || !ref_put(&c->ref))
         return;
+    source_del(&c->source);
     if (c->polled)
         hostpoll_del(&c->poll);
     host_call(__NR_close, c->fd);

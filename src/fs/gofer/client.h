@@ -33,7 +33,9 @@ struct gofer_client {
     struct ref ref;
     int fd;                     // [C] owned
     struct hostpoll poll;
+    struct source source;       // its answers, to idle workers
     bool polled;
+    bool want_out;              // [A] somebody waits for room to send
     uint32_t msize;             // [C after new]
     bool ext;                   // [C after new] the server knows our extensions
     uint64_t ncalls;            // [A] requests sent, for tests and statistics

@@ -67,6 +67,12 @@ static void public_init(struct st_context *c)
     c->base.sleeping = &c->slot->sleeping;
 }
 
+static void rest(struct user_wait *uw)
+{
+    struct st_context *c = container_of(uw, struct st_context, uw);
+    WRITE_SHARED(c->slot->worker_cpu, ~0u);
+}
+
 // The slot starts in the Sentry's hands; a new process is given it by its creator.
 int st_context_alloc(struct st_aspace *as, struct st_context **out)
 {
@@ -91,6 +97,7 @@ int st_context_alloc(struct st_aspace *as, struct st_context **out)
     list_init(&c->uw.link);
     c->uw.ready = ready;
     c->uw.set_asleep = set_asleep;
+    c->uw.rest = rest;
     c->uw.cpu = &c->slot->cpu;
     c->uw.sleeping = &c->slot->sleeping;
     struct slot *s = c->slot;
@@ -397,6 +404,7 @@ void st_run(struct pcontext *pc, struct user_regs *r, struct pevent *ev)
     struct st_aspace *as = st_space_of(c);
     *ev = (struct pevent){.kind = PEV_DEAD};
     st_marshal_end(c);
+    fiber_set_caller(&c->uw);
     if (c->m.failed) // a result that somebody wanted to see before the end of the call
         r->rax = (uint64_t)-EFAULT;
     c->m.failed = false;
@@ -494,6 +502,7 @@ void st_context_free(struct pcontext *pc)
 {
     struct st_context *c = st_ctx(pc);
     enum st_slot_fate fate = ST_SLOT_KEPT;
+    fiber_set_caller(nullptr);
     (void)st_prove(st_space_of(c)); // our slot is what it is proved with
     if (c->index != 0 && !st_dead(st_space_of(c))) {
         hand_over(c, STUB_EXIT);
