@@ -127,7 +127,7 @@ long sys_settimeofday(struct task *t, uaddr_t tvp, uaddr_t tzp)
     if (!uaddr_null(tvp)) {
         if (get_user(t->mm, tvp, tv) != 0)
             return -EFAULT;
-        if (tv.tv_usec < 0 || tv.tv_usec > 1000000 || tv.tv_sec < 0)
+        if (tv.tv_usec < 0 || tv.tv_usec >= 1000000 || tv.tv_sec < 0)
             return -EINVAL;
     }
     return -EPERM;

@@ -287,6 +287,8 @@ int vfs_setattr(const struct path *p, struct iattr *a, const struct cred *c)
         return -ENOENT;
     if (mount_readonly(p->mnt))
         return -EROFS;
+    if ((a->valid & IATTR_MODE) && S_ISLNK(i->mode))
+        return -EOPNOTSUPP; // links have no mode of their own
     uint32_t event = setattr_event(a->valid);
     mutex_lock(&i->lock);
     int err = setattr_check(i, a, c);
