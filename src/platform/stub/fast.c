@@ -263,5 +263,6 @@ bool fast_call(struct slot *s, struct stub_ucontext *uc)
     if (LOAD(p->full) || !answer(s, p, uc, &ret))
         return false;
     uc->rax = (uint64_t)ret;
+    s->answers++;
     return true;
 }
