@@ -43,6 +43,7 @@ static const struct marshal_row rows[MARSHAL_ROWS] = {
 #include "sys/syscalls.def"
 };
 static_assert(MARSHAL_ROWS == SYSCALL_TABLE_LEN);
+const struct marshal_row *const syscall_marshal = rows;
 
 [[gnu::constructor]] static void marshal_register(void)
 {

@@ -17,4 +17,6 @@ struct syscall_row {
 };
 constexpr int SYSCALL_TABLE_LEN = 512;
 extern const struct syscall_row syscall_table[SYSCALL_TABLE_LEN];
+struct marshal_row;
+extern const struct marshal_row *const syscall_marshal; // the same rows for the stub (marshal.c)
 long syscall_dispatch(struct task *t); // from t->regs; the result is not yet stored
