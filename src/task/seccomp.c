@@ -30,7 +30,8 @@ static const uint16_t stub_answers[] = {
     __NR_getpid, __NR_gettid, __NR_getppid, __NR_getpgrp, __NR_getpgid, __NR_getsid, __NR_getuid,
     __NR_geteuid, __NR_getgid, __NR_getegid, __NR_sched_yield, __NR_getcpu, __NR_sched_getaffinity,
     __NR_clock_gettime, __NR_gettimeofday, __NR_time, __NR_rt_sigprocmask, __NR_sigaltstack,
-    __NR_futex, __NR_read, __NR_pread64, __NR_lseek, __NR_fstat, __NR_umask, __NR_getrandom,
+    __NR_futex, __NR_read, __NR_pread64, __NR_lseek, __NR_fstat, __NR_newfstatat, __NR_umask,
+    __NR_getrandom,
     __NR_madvise, __NR_mprotect, __NR_munmap, __NR_mmap,
 };
 
