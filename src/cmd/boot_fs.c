@@ -125,6 +125,34 @@ static int mount_bind(const struct boot_config *c, struct gofer_client *gofer,
     return err;
 }
 
+// Takes one option out of a comma-separated list.
+static bool take_option(char *list, const char *name)
+{
+    size_t n = strlen(name);
+    for (char *p = list; p && *p; p = strchr(p, ',') ? strchr(p, ',') + 1 : nullptr) {
+        if (strncmp(p, name, n) != 0 || (p[n] && p[n] != ','))
+            continue;
+        char *next = p[n] ? p + n + 1 : p + n;
+        if (!*next && p > list)
+            p--; // the comma before the last one
+        memmove(p, next, strlen(next) + 1);
+        return true;
+    }
+    return false;
+}
+
+// tmpcopyup: the tmpfs begins with what the directory has. Seen through, not copied.
+static int over_directory(struct super **sb, const struct path *at)
+{
+    struct super *both;
+    int err = overlay_mount(at, 1, *sb, &both);
+    if (!err) {
+        super_put(*sb);
+        *sb = both;
+    }
+    return err;
+}
+
 // The options that a tmpfs for /dev gets from runc-like configurations mean our device file system.
 static int mount_type(const struct boot_config *c, const struct boot_fs *b,
                       const struct spec_mount *m, const struct path *at)
@@ -145,13 +173,16 @@ static int mount_type(const struct boot_config *c, const struct boot_fs *b,
         return -ENODEV;
     // v1's options say which of its hierarchies: we have all controllers in one.
     const char *data = strcmp(m->type, "cgroup") == 0 ? "" : m->data;
+    bool copy_up = strcmp(type, "tmpfs") == 0 && take_option(m->data, "tmpcopyup");
     int err = strcmp(type, "mqueue") == 0 ? mqueue_super(b->ipc, &sb)
                                           : t->mount(t, m->source, data, b->cred, &sb);
     if (err)
         return err;
-    if (m->source[0] && !sb->source)
+    err = copy_up ? over_directory(&sb, at) : 0;
+    if (!err && m->source[0] && !sb->source)
         sb->source = mem_strdup(m->source);
-    err = attach(sb, sb->root, flags, at);
+    if (!err)
+        err = attach(sb, sb->root, flags, at);
     super_put(sb);
     return err;
 }

