@@ -32,6 +32,7 @@ run: build
 	@$(BUILD)/nacre do -- /bin/sh -c "$$CMD"
 
 test: build
+	@tools/deps.sh engines || echo "no container engines: the client tests will say what they skip"
 	@tools/test.sh
 
 soak: build

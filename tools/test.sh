@@ -13,7 +13,7 @@ NACRE=$PWD/$BUILD/nacre
 PLATFORMS=${PLATFORMS:-systrap ptrace}
 FAST=${FAST:-on}
 FAST_PAIR="clone cred fastpath fork futex jobctl patch pthread signal signalfd sigrestart timers window"
-PARTS=${*:-lint doc unit sanitizers fuzz guest e2e walls leftovers}
+PARTS=${*:-lint doc unit sanitizers fuzz guest e2e walls clients leftovers}
 passed=0 failed=0
 failures=()
 
@@ -192,6 +192,17 @@ part_walls() {
     done
 }
 
+# The real engines: a script says "skip" where one cannot run. CLIENTS="docker podman" chooses.
+part_clients() {
+    local s
+    for s in ${CLIENTS:-test/clients/*.sh}; do
+        s=test/clients/$(basename "$s" .sh).sh
+        NACRE=$NACRE PLATFORM=systrap timeout -s INT -k 60 600 bash "$s" >"$out/c" 2>&1 </dev/null
+        count "clients/$(basename "$s" .sh)" "$out/c" $?
+        grep -a '^skip ' "$out/c"
+    done
+}
+
 # What the parts before must not leave: processes, mounts, files in /tmp, state of containers.
 part_leftovers() {
     local left i
@@ -220,6 +231,8 @@ part_soak() { # what is too long for CI
         if san_build address,undefined harnesses && limit 200 "$BUILD-san-address/fuzz-$name" -max_total_time=60 "$out/found/$name" "test/corpus/$name" >"$out/fuzz-$name" 2>&1; then ok
         else bad "fuzzing $name"; tail -n 15 "$out/fuzz-$name"; fi
     done < <(tools/sources.sh fuzz)
+    NACRE=$NACRE SOAK_CYCLES=${SOAK_CYCLES:-500} timeout -s INT -k 60 3600 bash test/clients/docker.sh cycles >"$out/c" 2>&1 </dev/null
+    count "clients/docker cycles" "$out/c" $?
     while [ $SECONDS -lt $end ]; do part_guest; done
 }
 

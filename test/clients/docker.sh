@@ -183,5 +183,10 @@ part_kill() { # nacre's processes die; docker sees the container end, and a new 
         D rm -f ck >/dev/null
     done
 }
+part_cycles() { # for the soak: containers come and go
+    local i n=${SOAK_CYCLES:-500} good=0
+    for i in $(seq "$n"); do [ "$(R bb echo "$i")" = "$i" ] && good=$((good + 1)); done
+    is "cycles-$n" "$n" "$good"
+}
 for part in ${*:-run flags life tty many restore kill}; do "part_$part"; done
 leak_check docker
