@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 static struct cgroup the_cgroup; // this command's container; it has one
@@ -36,6 +37,23 @@ static void fill_in_view(struct boot_config *c, const struct resources *r)
     c->memory_v1 = m && !m->v2;
 }
 
+// systemd makes a scope around a process, and removes it with the last one: this one does nothing and
+// lives as long as we do, by when the container's own are inside.
+static pid_t placeholder(void)
+{
+    int pidfd;
+    pid_t pid = spawn_clone(0, &pidfd);
+    if (pid != 0) {
+        if (pid > 0)
+            close(pidfd);
+        return pid;
+    }
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    close_range(0, ~0u, 0);
+    for (;;)
+        pause();
+}
+
 int cgroups_setup(struct globals *g, struct boot_config *c, struct state *s, struct err *e)
 {
     static struct cgroup_host host;
@@ -52,8 +70,8 @@ int cgroups_setup(struct globals *g, struct boot_config *c, struct state *s, str
     err = cgroup_locate(cg, &host, path, c->spec->id, g->launch.systemd_cgroup && asked, r, e);
     if (!err)
         err = cgroup_record_write(s->dir, cg, e);
-    if (!err && cg->unit[0]) // systemd makes them, around a first process, which leaves by the end
-        err = cgroup_systemd_start(cg, getpid(), r, e);
+    if (!err && cg->unit[0])
+        err = cgroup_systemd_start(cg, placeholder(), r, e);
     if (!err)
         err = cgroup_create(cg, e);
     if (err)
