@@ -148,21 +148,27 @@ static int lookup_or_create(struct walk *w, int flags, uint32_t mode, bool *crea
     struct inode *di = dentry_inode(w->cur.dentry);
     struct dentry *d;
     mutex_lock(&di->lock);
-    int err = dentry_lookup_locked(w->cur.dentry, w->last, w->last_len, &d);
+    int err, again = 16; // somebody outside makes it in the same moment, and may remove it again
+look:
+    err = dentry_lookup_locked(w->cur.dentry, w->last, w->last_len, &d);
     if (!err && !d->inode) {
         if (mount_readonly(w->cur.mnt))
             err = -EROFS;
         else if (!(err = may_create(di, cred)))
             err = di->ops->create ? 0 : -EACCES;
         if (!err) {
-            mode = S_IFREG | (mode & 07777);
-            mode = vfs_new_mode(di, mode, READ_SHARED(w->c->fs->umask), cred);
-            err = di->ops->create(di, d, mode, cred);
+            uint32_t m = vfs_new_mode(di, S_IFREG | (mode & 07777), READ_SHARED(w->c->fs->umask), cred);
+            err = di->ops->create(di, d, m, cred);
         }
         if (!err && !d->inode)
             err = -ENOENT;
         if (err) {
+            bool found = err == -EEXIST && !(flags & O_EXCL);
+            if (found)
+                dentry_unhash(d);
             dentry_put(d);
+            if (found && again--)
+                goto look;
         } else {
             dentry_rehash(d);
             *created = true;

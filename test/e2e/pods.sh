@@ -114,6 +114,9 @@ N delete -f i
 N exec a podtool lock /data/l 3 >"$t/o" & w=$!
 until_is 'cat "$t/o"' locked; is volume-lock busy "$(N exec b podtool trylock /vol/l)"; wait $w
 is volume-lock-free free "$(N exec b podtool trylock /vol/l)"
+N exec --cap CAP_DAC_OVERRIDE a sh -c 'i=0; while [ $i -lt 100 ]; do echo x >>/data/r$i; i=$((i+1)); done' & w=$!
+N exec --cap CAP_DAC_OVERRIDE b sh -c 'i=0; while [ $i -lt 100 ]; do echo x >>/vol/r$i; i=$((i+1)); done'; wait $w
+is volume-create 200 "$(cat "$t"/volume/r* | wc -l)"
 N exec a podtool wait /data/f >"$t/o" & w=$!
 is volume-futex "woke 1" "$(N exec b podtool wake /vol/f)"; wait $w; is volume-futex-woken woken "$(cat "$t/o")"
 N exec a podtool listen /data/s >"$t/o" & w=$!
