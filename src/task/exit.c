@@ -332,7 +332,6 @@ static void exit_files(struct task *t)
 static void account_exit(struct task *t)
 {
     struct thread_group *g = t->group;
-    task_sample_cpu(t);
     spin_lock(&g->sig_lock);
     g->utime_ns += READ_SHARED(t->cpu_ns);
     g->stime_ns += t->stime_ns;
@@ -415,10 +414,10 @@ void task_exit(struct task *t, int status)
     bool last = signal_exit(t, status);
     if (last)
         timers_stop(g);
-    account_exit(t);
     if (last && group_exit_hook)
         group_exit_hook(g);
-    exit_mm(t);
+    exit_mm(t); // asks for its CPU time, too
+    account_exit(t);
     exit_files(t);
     mutex_lock(&tasklist_lock);
     bool outside = last && !g->parent;

@@ -10,15 +10,26 @@ size_t st_fp_size(struct pcontext *ctx)
     return st.fp_ext;
 }
 
-// After a trampoline's call: the thread itself puts its FP state into the frame.
+// After a trampoline's call: the thread itself puts its FP state into the frame. The work item for
+// that (false: the state is there already), and what becomes of it.
+bool st_fp_save(struct st_context *c, struct stub_work *w)
+{
+    *w = (struct stub_work){.op = WORK_XSAVE, .a = {st.fp_features, st.boot_fp}};
+    return c->fp_off == FP_LIVE;
+}
+void st_fp_saved(struct st_context *c, bool ok)
+{
+    c->fp_home = st.boot_fp;
+    c->fp_off = ok ? st.boot_fp : 0;
+    if (ok)
+        fp_seal((uint8_t *)c->slot + st.boot_fp);
+}
 static uint32_t fp_save(struct st_context *c)
 {
-    struct stub_work w = {.op = WORK_XSAVE, .a = {st.fp_features, st.boot_fp}};
-    c->fp_home = st.boot_fp;
-    if (st_work(c, &w, 1, false) || w.ret)
-        return c->fp_off = 0;
-    fp_seal((uint8_t *)c->slot + st.boot_fp);
-    return c->fp_off = st.boot_fp;
+    struct stub_work w;
+    (void)st_fp_save(c, &w);
+    st_fp_saved(c, st_work(c, &w, 1, false) == 0 && w.ret == 0);
+    return c->fp_off;
 }
 
 // Where the kernel put the FP state of the frame; looked up when first asked for. What makes no

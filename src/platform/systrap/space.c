@@ -251,25 +251,33 @@ int st_fork(struct pcontext *caller, struct aspace **out, struct pcontext **ctx)
         err = st_aspace_watch(as);
     if (!err)
         err = st_send_slots(as, memfd, pubfd);
-    struct stub_work w = {.op = WORK_FORK,
-                          .a = {STUB_CTL_FD(as->parity), STUB_BELL_FD(as->parity)}};
+    struct stub_work w[2] = {};
+    uint32_t n = 0;
     if (!err) {
-        st_frame_prepare(c, p);
         __atomic_store_n(&c->slot->state, SLOT_STUB, __ATOMIC_RELEASE);
+        n = st_fp_save(p, &w[0]);
+        w[n++] = (struct stub_work){.op = WORK_FORK,
+                                    .a = {STUB_CTL_FD(as->parity), STUB_BELL_FD(as->parity)}};
         mutex_lock(&pas->lock);
         err = st_send_fd(pas, sock);
         if (!err)
-            err = st_work(p, &w, 1, false);
+            err = st_work(p, w, n, false);
         mutex_unlock(&pas->lock);
+    }
+    int64_t pid = n ? w[n - 1].ret : 0;
+    if (!err) { // the child needs its frame only when it is told to go on
+        if (n > 1)
+            st_fp_saved(p, w[0].ret == 0);
+        st_frame_prepare(c, p);
     }
     host_call(__NR_close, sock);
     host_call(__NR_close, memfd);
     if (pubfd >= 0)
         host_call(__NR_close, pubfd);
-    if (!err && w.ret < 0)
-        err = w.ret == -EAGAIN || w.ret == -ENOMEM ? (int)w.ret : -ESRCH;
+    if (!err && pid < 0)
+        err = pid == -EAGAIN || pid == -ENOMEM ? (int)pid : -ESRCH;
     if (!err)
-        err = st_claim(as, w.ret);
+        err = st_claim(as, pid);
     if (err) {
         if (err == -ESRCH)
             st_kill(pas, "a fork went wrong");

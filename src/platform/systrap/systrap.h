@@ -154,6 +154,8 @@ size_t st_read_str(struct aspace *as, char *dst, uaddr_t src, size_t size);
 
 // fp.c
 constexpr uint32_t FP_UNKNOWN = ~0u, FP_LIVE = ~1u; // LIVE: still in the CPU
+bool st_fp_save(struct st_context *c, struct stub_work *w); // a work item, if it is needed
+void st_fp_saved(struct st_context *c, bool ok);
 uint32_t st_fp_find(struct st_context *c); // offset in the slot, 0: none
 size_t st_fp_size(struct pcontext *ctx);
 int st_fp_get(struct pcontext *ctx, void *buf, size_t n);
