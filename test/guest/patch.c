@@ -220,6 +220,46 @@ GT(patch_jump_into_the_middle)
     }
 }
 
+// Functions close together: what was changed for one must not mislead who looks at the next.
+GT(patch_neighbours)
+{
+    for (int twice = 0; twice < 2; twice++) {
+        unsigned char *m = text(PG), *p = m + 512, *first = p, *second;
+        for (int i = 0; i < 17; i++, p += 3)
+            memcpy(p, i & 1 ? "\x48\x89\xff" : "\x48\x89\xf6", 3);
+        memcpy(p, "\x31\xc0\xb0\x6e\x0f\x05\xc3", 7); // getppid, patched through the padding
+        p += 7;
+        memcpy(p, "\x66\x0f\x1f\x44\x00\x00", 6); // one instruction, longer than a jump
+        p += 6;
+        GT_EQ((uintptr_t)p & 15, 0);
+        second = p;
+        memcpy(p, "\xb8\x27\x00\x00\x00\x0f\x05\xc3", 8); // getpid
+        p += 8;
+        memcpy(p, "\x66\x0f\x1f\x84\x00\x00\x02\x00", 8);
+        p += 8;
+        unsigned char *third = p;
+        for (int i = 0; i < 6; i++, p += 3)
+            memcpy(p, i & 1 ? "\x48\x89\xff" : "\x48\x89\xf6", 3);
+        memcpy(p, "\x31\xc0\xb0\x66", 4); // getuid, by the instruction in front: 9 bytes
+        memcpy(p + 4, "\x4c\x8b\x8c\x24\xf8\xff\xff\xff\x90", 8);
+        memcpy(p + 12, "\x0f\x05\xc3", 3);
+        p += 15;
+        unsigned char *fourth = p;
+        memcpy(p, "\xb8\x27\x00\x00\x00\x0f\x05\xc3", 8);
+        GT_OK(mprotect(m, PG, PROT_READ | PROT_EXEC));
+        fn_t f[] = {(fn_t)first, (fn_t)second, (fn_t)third, (fn_t)fourth};
+        long want[] = {getppid(), getpid(), getuid(), getpid()};
+        for (int i = 0; i < 4 * OFTEN; i++) {
+            int k = i / OFTEN;
+            k = twice ? 3 - k : k;
+            GT_EQ(f[k](0, 0, 0), want[k]);
+        }
+        for (int i = 0; i < 4; i++)
+            GT_EQ(f[i](0, 0, 0), want[i]);
+        munmap(m, PG);
+    }
+}
+
 // Every alignment, so that instructions cross words, lines and pages.
 GT(patch_everywhere)
 {

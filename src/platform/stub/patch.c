@@ -84,6 +84,18 @@ static void window_end(void)
     __atomic_fetch_add(&space_slot()->patch_gen, 1, __ATOMIC_SEQ_CST);
 }
 
+AI bool marked(uint64_t addr)
+{
+    uint64_t page = page_of(addr);
+    return stub_peek(page) == page_mark(page) && addr - page >= TRAMP_SIZE;
+}
+// The trampoline that a jump at `at` leads to (v: the bytes there), or 0.
+static uint64_t tramp_of_jump(uint64_t at, uint64_t v)
+{
+    uint64_t to = at + 5 + (uint64_t)(int64_t)(int32_t)(v >> 8);
+    return (uint8_t)v == 0xe9 && to % TRAMP_SIZE == 0 && marked(to) ? to : 0;
+}
+
 // --- choosing a form -----------------------------------------------------------------------------
 struct site {
     uint64_t rip, lo, hi;      // behind the system call; what may be read and changed, one page
@@ -94,10 +106,52 @@ struct site {
     uint8_t insn_len;
 };
 
-static bool choose_before(struct site *t)
+// The text around the site as a decoder has to see it: sites that were patched before leave bytes
+// that are in step with nothing. Replaced instructions are put back; a used hole becomes one-byte
+// instructions that are no padding.
+#define VIEW_BEFORE 64
+#define VIEW_AFTER 160
+struct view {
+    uint64_t from, to;
+    uint8_t b[VIEW_BEFORE + 2 + VIEW_AFTER + 8];
+};
+static void view_put(struct view *v, uint64_t at, uint8_t byte)
 {
-    uint64_t call = t->rip - 2, from = call - t->lo > 64 ? call - 64 : t->lo;
-    const uint8_t *p = (const uint8_t *)from;
+    if (at >= v->from && at < v->to)
+        v->b[at - v->from] = byte;
+}
+static void view_undo(struct view *v, uint64_t at, uint64_t tramp)
+{
+    uint64_t meta = *(uint64_t *)(tramp + TRAMP_META), ret = meta & 0xffffffffffff;
+    if (meta >> 56 != PATCH_E) {
+        for (uint64_t i = 0; i < (meta >> 48 & 15); i++)
+            view_put(v, at + i, ((const uint8_t *)tramp)[i]);
+        return;
+    }
+    for (uint64_t i = at; i < ((at + 15) & ~15ull); i++)
+        view_put(v, i, 0x98); // cwtl
+    view_put(v, ret - 2, 0x0f);
+    view_put(v, ret - 1, 0x05);
+}
+static void view_make(struct view *v, const struct site *t)
+{
+    uint64_t call = t->rip - 2;
+    v->from = call - t->lo > VIEW_BEFORE ? call - VIEW_BEFORE : t->lo;
+    v->to = t->hi - t->rip > VIEW_AFTER ? t->rip + VIEW_AFTER : t->hi;
+    copy(v->b, (const uint8_t *)v->from, v->to - v->from);
+    uint64_t first = v->from - t->lo > 15 ? v->from - 15 : t->lo;
+    for (uint64_t at = first; at + 5 <= v->to; at++) {
+        const uint8_t *p = (const uint8_t *)at;
+        uint64_t tramp = *p == 0xe9 ? tramp_of_jump(at, get_bytes(p, 5)) : 0;
+        if (tramp)
+            view_undo(v, at, tramp);
+    }
+}
+
+static bool choose_before(struct site *t, const struct view *v)
+{
+    uint64_t call = t->rip - 2, from = v->from;
+    const uint8_t *p = v->b;
     size_t at = call - from, start = insn_before(p, at);
     if (!start)
         return false;
@@ -123,21 +177,21 @@ static bool choose_before(struct site *t)
 
 // Dead bytes: behind an instruction that ends a run, up to the next multiple of 16, where compilers
 // let functions and loops begin. What padding there follows may be a function's first instructions.
-static bool choose_hole(struct site *t)
+static bool choose_hole(struct site *t, const struct view *v)
 {
     uint64_t at = t->rip, limit = t->rip + 127;
     limit = limit < t->hi ? limit : t->hi;
     while (at < limit) {
-        struct insn i = insn_decode((const uint8_t *)at, t->hi - at);
+        struct insn i = insn_decode(v->b + (at - v->from), v->to - at);
         if (!i.len)
             return false;
         at += i.len;
         if (!(i.flags & INSN_END))
             continue;
         uint64_t end = (at + 15) & ~15ull;
-        if (end > t->hi || at > limit)
+        if (end > v->to || at > limit)
             return false;
-        if (insn_padding((const uint8_t *)at, end - at) != end - at)
+        if (insn_padding(v->b + (at - v->from), end - at) != end - at)
             continue;
         if (end - at >= 5) {
             t->form = PATCH_E;
@@ -236,7 +290,9 @@ int64_t patch_site(struct stub_work *w)
         return -22;
     if (get_bytes((const uint8_t *)t.rip - 2, 2) != 0x050f)
         return -2;
-    if (!choose_before(&t) && !choose_hole(&t))
+    struct view v;
+    view_make(&v, &t);
+    if (!choose_before(&t, &v) && !choose_hole(&t, &v))
         return -2;
     window_begin();
     long r = tramp_make(&t);
@@ -294,22 +350,11 @@ static bool fetch_again(struct slot *s)
     return true;
 }
 
-AI bool marked(uint64_t addr)
-{
-    uint64_t page = page_of(addr);
-    return stub_peek(page) == page_mark(page) && addr - page >= TRAMP_SIZE;
-}
-
 // Are we at the jump in the padding? Its trampoline, or 0.
 static uint64_t at_hole(uint64_t rip)
 {
-    uint64_t v = stub_peek(rip);
-    if ((uint8_t)v != 0xe9)
-        return 0;
-    uint64_t to = rip + 5 + (uint64_t)(int64_t)(int32_t)(v >> 8);
-    if (to % TRAMP_SIZE || !marked(to) || *(uint64_t *)(to + TRAMP_META) >> 56 != PATCH_E)
-        return 0;
-    return to;
+    uint64_t to = tramp_of_jump(rip, stub_peek(rip));
+    return to && *(uint64_t *)(to + TRAMP_META) >> 56 == PATCH_E ? to : 0;
 }
 
 // Single steps: a site's jump and its trampoline are one instruction for who looks on.
