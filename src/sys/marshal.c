@@ -10,6 +10,7 @@ enum : uint16_t {
     M_long = 0, M_ulong = 0, M_off = 0, M_size = 0, M_uaddr = 0, M_uin = 0, M_uout = 0, M_uinout = 0,
     M_path = MARSHAL_ARG(MARSHAL_STR, 0),
 #define BUFFER(kind, flags) M_##kind = MARSHAL_ARG(flags, 1),
+#define NESTED(kind, flags, bytes) M_##kind = MARSHAL_ARG(flags, bytes),
 #define STRUCT(name, bytes)                                              \
     M_in_##name = MARSHAL_ARG(MARSHAL_IN, bytes),                        \
     M_out_##name = MARSHAL_ARG(MARSHAL_OUT, bytes),                      \
@@ -19,6 +20,7 @@ enum : uint16_t {
     M_ioa_##name = MARSHAL_ARG(MARSHAL_IN | MARSHAL_OUT | MARSHAL_NEXT, bytes),
 #include "sys/kinds.def"
 #undef BUFFER
+#undef NESTED
 #undef STRUCT
 };
 

@@ -23,7 +23,7 @@ static uint16_t arg(int nr, int i)
 }
 static int size(int nr, int i)
 {
-    return arg(nr, i) >> MARSHAL_SIZE_SHIFT;
+    return (int)marshal_size(arg(nr, i));
 }
 
 TEST(marshal_rows_are_sound)
@@ -41,7 +41,9 @@ TEST(marshal_rows_are_sound)
                 continue;
             }
             CHECK(m & (MARSHAL_IN | MARSHAL_OUT));
-            CHECK((m >> MARSHAL_SIZE_SHIFT) > 0);
+            CHECK(marshal_size(m) > 0);
+            CHECK(!(m & MARSHAL_NEST) || ((m & MARSHAL_IN) && (marshal_size(m) == MARSHAL_IOVEC ||
+                                                               marshal_size(m) == MARSHAL_MSGHDR)));
             CHECK(len == MARSHAL_FIXED || (len == MARSHAL_PREV ? i > 0 : i + 1 < syscall_table[nr].nargs));
             CHECK(len != MARSHAL_REF || (r->arg[i + 1] & MARSHAL_IN));
         }

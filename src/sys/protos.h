@@ -24,6 +24,7 @@
 #define KIND_uaddr uaddr_t
 // Memory of a known size, in all directions (kinds.def).
 #define BUFFER(kind, flags) ADDRESS_KIND(kind)
+#define NESTED(kind, flags, bytes) ADDRESS_KIND(kind)
 #define STRUCT(name, bytes)                                                       \
     ADDRESS_KIND(in_##name) ADDRESS_KIND(out_##name) ADDRESS_KIND(io_##name)      \
     ADDRESS_KIND(ina_##name) ADDRESS_KIND(outa_##name) ADDRESS_KIND(ioa_##name)
@@ -33,6 +34,7 @@
 #include "sys/kinds.def"
 #undef ADDRESS_KIND
 #undef BUFFER
+#undef NESTED
 #undef STRUCT
 #define TO_fd(v) ((int)(v))
 #define TO_int(v) ((int)(v))

@@ -509,4 +509,98 @@ GT(many_small_results)
     GT_TRUE(!memcmp(w, "01234567", 8));
     GT_TRUE(!memcmp(b, "opqr", 4));
 }
+
+GT(vectors_at_the_edge)
+{
+    char *end = pages(2) + 2 * PG, b[64];
+    int fd = temp_file("", 0);
+    struct iovec *v = (struct iovec *)(end - 2 * sizeof(*v)); // ends with the page
+    v[0] = (struct iovec){"0123456789", 10};
+    v[1] = (struct iovec){end, 10};
+    GT_EQ(pwritev(fd, v, 2, 0), 10); // what could be read
+    GT_ERR(pwritev(fd, v + 1, 1, 0), EFAULT);
+    GT_ERR(pwritev(fd, v, 3, 0), EFAULT);
+    v[1] = (struct iovec){"abcdef", 6};
+    GT_EQ(pwritev(fd, v, 2, 5), 16);
+    v[0] = (struct iovec){b, 7};
+    v[1] = (struct iovec){b + 32, 100};
+    GT_EQ(preadv(fd, v, 2, 0), 21);
+    GT_TRUE(!memcmp(b, "0123401", 7) && !memcmp(b + 32, "23456789abcdef", 14));
+    v[1].iov_base = end - 2 * sizeof(*v) - 5;
+    v[1].iov_len = 5;
+    GT_EQ(preadv(fd, v, 2, 0), 12);
+    GT_TRUE(!memcmp(end - 2 * sizeof(*v) - 5, "23456", 5));
+    v[0] = (struct iovec){b, 4};
+    v[1] = (struct iovec){end, 4};
+    GT_EQ(preadv(fd, v, 2, 0), 4);
+    v[0].iov_len = 0;
+    GT_ERR(preadv(fd, v, 2, 0), EFAULT);
+    v[0].iov_len = -1ul;
+    GT_ERR(preadv(fd, v, 1, 0), EINVAL);
+    struct iovec many[40];
+    char big[40 * 700], back[40 * 700];
+    for (int i = 0; i < 40 * 700; i++)
+        big[i] = (char)(i * 13 >> 2);
+    for (int i = 0; i < 40; i++)
+        many[i] = (struct iovec){big + i * 700, 700};
+    GT_EQ(pwritev(fd, many, 40, 0), 40 * 700);
+    for (int i = 0; i < 40; i++)
+        many[i].iov_base = back + i * 700;
+    GT_EQ(preadv(fd, many, 40, 0), 40 * 700);
+    GT_TRUE(!memcmp(big, back, sizeof(big)));
+}
+
+GT(messages_at_the_edge)
+{
+    char *end = pages(2) + 2 * PG, b[64], *ctl = end - CMSG_SPACE(4);
+    int s[2];
+    GT_OK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, s));
+    struct iovec v[2] = {{"hello ", 6}, {"world", 5}};
+    struct msghdr m = {.msg_iov = v, .msg_iovlen = 2};
+    GT_EQ(sendmsg(s[0], &m, 0), 11);
+    struct iovec w[2] = {{b, 3}, {b + 8, 20}};
+    struct msghdr r = {.msg_iov = w, .msg_iovlen = 2, .msg_control = ctl, .msg_controllen = CMSG_SPACE(4),
+                       .msg_flags = 77, .msg_name = b, .msg_namelen = 8};
+    GT_EQ(recvmsg(s[1], &r, 0), 11);
+    GT_TRUE(!memcmp(b, "hel", 3) && !memcmp(b + 8, "lo world", 8));
+    GT_EQ(r.msg_controllen, 0);
+    GT_TRUE(!(r.msg_flags & ~MSG_EOR));
+    GT_EQ(r.msg_namelen, 0);
+    // A descriptor, its control data at the end of the page.
+    struct cmsghdr *c = (struct cmsghdr *)ctl;
+    *c = (struct cmsghdr){.cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(4)};
+    memcpy(CMSG_DATA(c), &s[0], 4);
+    m.msg_control = ctl;
+    m.msg_controllen = CMSG_SPACE(4);
+    GT_EQ(sendmsg(s[0], &m, 0), 11);
+    memset(ctl, 0, CMSG_SPACE(4));
+    r.msg_control = ctl;
+    r.msg_controllen = CMSG_SPACE(4);
+    r.msg_name = 0;
+    GT_EQ(recvmsg(s[1], &r, 0), 11);
+    GT_EQ(r.msg_controllen, CMSG_SPACE(4));
+    int got;
+    memcpy(&got, CMSG_DATA(c), 4);
+    GT_OK(fcntl(got, F_GETFD));
+    m.msg_control = end - 8;
+    GT_ERR(sendmsg(s[0], &m, 0), EFAULT);
+    m.msg_control = 0;
+    m.msg_controllen = 0;
+    v[1].iov_base = end - 2;
+    GT_ERR(sendmsg(s[0], &m, 0), EFAULT);
+    m.msg_iov = (struct iovec *)(end - 8);
+    GT_ERR(sendmsg(s[0], &m, 0), EFAULT);
+    GT_ERR(sendmsg(s[0], (struct msghdr *)(end - 40), 0), EFAULT);
+    GT_ERR(recv(s[1], b, 1, MSG_DONTWAIT), EAGAIN); // none of these was sent
+    // A buffer that holds the header itself: read before it is written.
+    struct msghdr *own = (struct msghdr *)(end - 256);
+    struct iovec *ov = (struct iovec *)(end - 128);
+    *ov = (struct iovec){own, 200};
+    *own = (struct msghdr){.msg_iov = ov, .msg_iovlen = 1};
+    char fill[200];
+    memset(fill, 'f', sizeof(fill));
+    GT_EQ(send(s[0], fill, 200, 0), 200);
+    GT_EQ(recvmsg(s[1], own, 0), 200);
+    GT_TRUE(((char *)own)[16] == 'f' && ((char *)own)[199] == 'f');
+}
 GT_MAIN

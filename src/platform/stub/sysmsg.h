@@ -153,17 +153,21 @@ static_assert(sizeof(struct stub_work) == 64);
 // What the stub did with the arguments of the call that it hands over (platform/marshal.h), and what
 // it is to write into guest memory before the return. Offsets count from SLOT_DATA_OFF.
 #define SLOT_OUT_MAX 16
+#define SLOT_EXTRA_MAX 12
+#define SLOT_PROBED 0xffffffffu
 struct slot_marshal {
     uint32_t valid; // stub: bit i: argument i lies at in_off[i]; bit 8+i: out_len[i] bytes at it can be written
     uint32_t nout;  // Sentry: entries of out[]; the stub sets it to 0 when it has written them
     uint16_t in_off[6], in_len[6], out_len[6];
-    uint32_t pad[5];
+    uint32_t nextra; // stub: entries of extra[]
+    uint32_t pad[4];
     struct slot_out {
         uint64_t addr;
         uint32_t off, len;
     } out[SLOT_OUT_MAX];
+    struct slot_out extra[SLOT_EXTRA_MAX]; // stub: buffers that arguments name; off SLOT_PROBED: to be written
 };
-static_assert(sizeof(struct slot_marshal) == 64 + 16 * SLOT_OUT_MAX);
+static_assert(sizeof(struct slot_marshal) == 64 + 16 * (SLOT_OUT_MAX + SLOT_EXTRA_MAX));
 
 // One cache line carries a system call and its answer; the registers follow in the signal frame.
 struct slot {

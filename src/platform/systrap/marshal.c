@@ -13,35 +13,41 @@
 #include <string.h>
 
 // --- the slot ------------------------------------------------------------------------------------
+// A range of guest memory that the stub says to have copied in at off, or probed.
+static void range_add(struct st_marshal *m, uint64_t addr, uint32_t off, uint32_t len)
+{
+    if (off != SLOT_PROBED) {
+        if (len > SLOT_DATA_SIZE || off > SLOT_DATA_SIZE - len)
+            return;
+        m->used = MAX(m->used, off + len);
+    }
+    if (len)
+        m->r[m->n++] = (struct slot_out){addr, off, len};
+}
+
 void st_marshal_take(struct st_context *c, const struct user_regs *r)
 {
     struct slot_marshal *s = &c->slot->marshal;
     struct st_marshal *m = &c->m;
     uint32_t nr = (uint32_t)r->orig_rax;
     uint32_t any = marshal_rows && nr < MARSHAL_ROWS ? marshal_rows[nr].any : 0;
-    uint32_t valid = any ? READ_SHARED(s->valid) : 0; // a cache line of its own
-    m->in = valid & any;
-    m->out = valid >> 8 & any;
-    m->used = m->nout = 0;
+    m->n = m->used = m->nout = 0;
     m->failed = false;
-    if (!(m->in | m->out))
+    if (!any)
         return;
+    uint32_t valid = READ_SHARED(s->valid);
     const uint64_t a[6] = {r->rdi, r->rsi, r->rdx, r->r10, r->r8, r->r9};
-    for (uint32_t bits = m->in | m->out; bits; bits &= bits - 1) {
+    for (uint32_t bits = (valid | valid >> 8) & any; bits; bits &= bits - 1) {
         uint32_t i = (uint32_t)__builtin_ctz(bits);
-        uint16_t off = READ_SHARED(s->in_off[i]), len = READ_SHARED(s->in_len[i]);
-        m->addr[i] = a[i];
-        m->out_len[i] = READ_SHARED(s->out_len[i]);
-        if (!(m->in & 1u << i))
-            continue;
-        if (len > SLOT_DATA_SIZE || off > SLOT_DATA_SIZE - len) {
-            m->in &= ~(1u << i);
-            continue;
-        }
-        m->in_off[i] = off;
-        m->in_len[i] = len;
-        m->used = MAX(m->used, (uint32_t)off + len);
+        if (valid & 1u << i)
+            range_add(m, a[i], READ_SHARED(s->in_off[i]), READ_SHARED(s->in_len[i]));
+        if (valid & 0x100u << i)
+            range_add(m, a[i], SLOT_PROBED, READ_SHARED(s->out_len[i]));
     }
+    uint32_t extra = valid >> 31 ? MIN(READ_SHARED(s->nextra), (uint32_t)SLOT_EXTRA_MAX) : 0;
+    for (uint32_t i = 0; i < extra; i++)
+        range_add(m, READ_SHARED(s->extra[i].addr), READ_SHARED(s->extra[i].off),
+                  READ_SHARED(s->extra[i].len));
     m->used = (m->used + 15) & ~15u;
     m->shape = __atomic_load_n(&st_space_of(c)->shape, __ATOMIC_SEQ_CST);
     fiber_set_local(c);
@@ -66,14 +72,14 @@ bool st_marshal_send(struct st_context *c)
 
 void st_marshal_end(struct st_context *c)
 {
-    c->m.in = c->m.out = 0;
+    c->m.n = 0;
 }
 
 // --- the running call ----------------------------------------------------------------------------
 static struct st_context *running(struct aspace *as)
 {
     struct st_context *c = fiber_local();
-    return c && c->base.as == as && (c->m.in | c->m.out | c->m.nout) ? c : nullptr;
+    return c && c->base.as == as && (c->m.n | c->m.nout) ? c : nullptr;
 }
 static uint8_t *data_of(struct st_context *c)
 {
@@ -108,22 +114,22 @@ static void flush_overlap(struct st_context *c, uint64_t addr, size_t n)
 // Memory is about to change: what was copied in from there counts no longer.
 static void forget_overlap(struct st_context *c, uint64_t addr, size_t n)
 {
-    for (uint32_t bits = c->m.in; bits; bits &= bits - 1) {
-        uint32_t i = (uint32_t)__builtin_ctz(bits);
-        if (overlap(addr, n, c->m.addr[i], c->m.in_len[i]))
-            c->m.in &= ~(1u << i);
+    for (uint32_t i = 0; i < c->m.n; i++) {
+        struct slot_out *r = &c->m.r[i];
+        if (r->off != SLOT_PROBED && overlap(addr, n, r->addr, r->len))
+            r->len = 0;
     }
 }
 
 // Offset in the data area of marshalled guest bytes, and how many there are from addr on; 0: none.
 static size_t find_in(const struct st_marshal *m, uint64_t addr, uint32_t *off)
 {
-    for (uint32_t bits = m->in; bits; bits &= bits - 1) {
-        uint32_t i = (uint32_t)__builtin_ctz(bits);
-        uint64_t at = addr - m->addr[i];
-        if (at < m->in_len[i]) {
-            *off = m->in_off[i] + (uint32_t)at;
-            return m->in_len[i] - (size_t)at;
+    for (uint32_t i = 0; i < m->n; i++) {
+        const struct slot_out *r = &m->r[i];
+        uint64_t at = addr - r->addr;
+        if (r->off != SLOT_PROBED && at < r->len) {
+            *off = r->off + (uint32_t)at;
+            return r->len - (size_t)at;
         }
     }
     return 0;
@@ -132,10 +138,10 @@ static size_t find_in(const struct st_marshal *m, uint64_t addr, uint32_t *off)
 static bool may_wait(struct st_context *c, uint64_t addr, size_t n)
 {
     const struct st_marshal *m = &c->m;
-    for (uint32_t bits = m->out; bits; bits &= bits - 1) {
-        uint32_t i = (uint32_t)__builtin_ctz(bits);
-        uint64_t at = addr - m->addr[i];
-        if (at < m->out_len[i] && n <= m->out_len[i] - at)
+    for (uint32_t i = 0; i < m->n; i++) {
+        const struct slot_out *r = &m->r[i];
+        uint64_t at = addr - r->addr;
+        if (r->off == SLOT_PROBED && at < r->len && n <= r->len - at)
             return m->shape == __atomic_load_n(&st_space_of(c)->shape, __ATOMIC_SEQ_CST);
     }
     return false;
@@ -145,7 +151,7 @@ static bool may_wait(struct st_context *c, uint64_t addr, size_t n)
 static bool put_out(struct st_context *c, uint64_t addr, const void *src, size_t n)
 {
     struct st_marshal *m = &c->m;
-    if (!m->out || !may_wait(c, addr, n) || n > SLOT_DATA_SIZE - m->used)
+    if (!m->n || n > SLOT_DATA_SIZE - m->used || !may_wait(c, addr, n))
         return false;
     struct slot_out *last = m->nout ? &m->pending[m->nout - 1] : nullptr;
     bool joins = last && last->addr + last->len == addr && last->off + last->len == m->used;

@@ -45,10 +45,9 @@ struct st_aspace {
 // The arguments of the system call that a context's fiber answers, as its stub marshalled them: what
 // was read from the slot once and checked. Only the bytes themselves stay hostile. [owner fiber]
 struct st_marshal {
-    uint32_t in, out;              // bit i: argument i was copied in; can be written
-    uint32_t shape;                // of the space when `out` was taken
-    uint16_t in_off[6], in_len[6], out_len[6];
-    uint64_t addr[6];
+    uint32_t n;                    // of r
+    uint32_t shape;                // of the space when the buffers were found writable
+    struct slot_out r[6 + 6 + SLOT_EXTRA_MAX]; // copied in at off, or SLOT_PROBED: can be written
     uint32_t used;                 // of the data area
     uint32_t nout;                 // results that the stub is to write before it returns
     bool failed;                   // one could not be written
