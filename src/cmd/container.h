@@ -20,6 +20,8 @@ void preserve_close(int n);
 MUST_CHECK int bundle_parse(struct spec *s, const char *bundle, struct err *e);
 // Pods: finds the sandbox that c joins by its annotations, and the containers whose namespaces it
 // shares; for any other container, refuses namespaces of others. See pod.c.
+// The sandbox that a container with these annotations joins, or null.
+const char *pod_sandbox(const struct spec_kvs *annotations);
 MUST_CHECK int pod_resolve(struct boot_config *c, const char *state_root, struct err *e);
 MUST_CHECK int pid_file_write(const char *path, pid_t pid, struct err *e);
 // A new host terminal: its master goes to the socket, its slave comes back.

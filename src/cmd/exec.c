@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// nacre exec, ps. The process runs in the Sentry; this command (or, detached, a child of it that
+// nacre exec. The process runs in the Sentry; this command (or, detached, a child of it that
 // the pid file names) stands for it outside: signals to it are passed on, its end ends the process
 // inside, and it ends with the process's exit status.
 #include "base/slab.h"
@@ -333,74 +333,6 @@ static int exec_run(struct globals *g, int argc, char **argv, struct err *e)
     return own_failure;
 }
 
-// --- ps -----------------------------------------------------------------------------------------------
-static int ps_fetch(const struct container *c, char **out, struct err *e)
-{
-    struct ctl_msg m;
-    struct stat st;
-    int fd = memfd_create("ps", MFD_CLOEXEC), sock = state_connect(c->root, c->info.id, e);
-    if (fd < 0 || sock < 0)
-        return err_set(e, -EIO, "container not running");
-    static struct frozen frozen;
-    container_wake(&frozen, c);
-    int err = control_send(sock, CTL_PS, 0, &fd, 1);
-    while (!err && (err = control_receive(sock, &m)) == -EINTR)
-        err = 0;
-    container_sleep(&frozen);
-    if (!err && m.value != 0)
-        err = err_set(e, -EIO, "%s", m.text);
-    constexpr int64_t most = 64 << 20;
-    char *text = nullptr;
-    if (!err && (fstat(fd, &st) < 0 || st.st_size > most ||
-                 !(text = mem_alloc((size_t)st.st_size + 1)) ||
-                 pread(fd, text, (size_t)st.st_size, 0) != st.st_size))
-        err = -EIO;
-    close(fd);
-    close(sock);
-    *out = text;
-    return err ? err_set(e, err, "container not running") : 0;
-}
-
-static int ps_run(struct globals *g, int argc, char **argv, struct err *e)
-{
-    struct container c;
-    const char *format = "table";
-    const struct opt opts[] = {{"format", OPT_STR, &format}, {"f", OPT_STR, &format}};
-    int i = 1;
-    char *text, *line, *rest;
-    if (opts_parse(opts, ARRAY_LEN(opts), argc, argv, &i, e))
-        return 1;
-    if (i >= argc)
-        return err_set(e, 1, "no container id given");
-    bool json = strcmp(format, "json") == 0;
-    if (!json && strcmp(format, "table") != 0)
-        return err_set(e, 1, "invalid format option: %s", format);
-    if (container_find(g, argv[i], &c, e))
-        return 1;
-    if (c.status == CONTAINER_STOPPED)
-        return err_set(e, 1, "container not running");
-    if (ps_fetch(&c, &text, e))
-        return 1;
-    struct json_object *all = json_object_new_array();
-    if (!json)
-        printf("%-10s %7s %7s %s\n", "UID", "PID", "PPID", "CMD");
-    for (line = strtok_r(text, "\n", &rest); line; line = strtok_r(nullptr, "\n", &rest)) {
-        unsigned uid;
-        int pid, ppid, at = 0;
-        if (sscanf(line, "%u %d %d %n", &uid, &pid, &ppid, &at) != 3 || !at)
-            continue;
-        for (char *s = line + at; *s; s++) // names are the container's: no control characters
-            *s = (unsigned char)*s < 0x20 || *s == 0x7f ? '?' : *s;
-        if (json)
-            json_object_array_add(all, json_object_new_int(pid));
-        else
-            printf("%-10u %7d %7d %s\n", uid, pid, ppid, line + at);
-    }
-    if (json)
-        puts(json_object_to_json_string_ext(all, JSON_C_TO_STRING_PLAIN));
-    return 0;
-}
-
 const struct command command_exec = {
     .name = "exec", .args = "[flags] ID PROGRAM [ARGUMENT...]",
     .help = "run a further program in a container",
@@ -414,8 +346,4 @@ const struct command command_exec = {
              "  --preserve-fds N        it gets descriptors 3 to 3+N-1 of the caller, too\n"
              "  --ignore-paused         also in a paused container: it runs once that goes on\n",
     .run = exec_run,
-};
-const struct command command_ps = {
-    .name = "ps", .args = "[--format table|json] ID", .help = "list the processes of a container",
-    .flags = "  --format table|json   json: their numbers inside the container\n", .run = ps_run,
 };

@@ -29,7 +29,7 @@ static const char *type_of(const struct spec_kvs *l)
 {
     return annotation(l, "io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType");
 }
-static const char *sandbox_of(const struct spec_kvs *l)
+const char *pod_sandbox(const struct spec_kvs *l)
 {
     const char *type = type_of(l);
     // podman calls each of its containers "container"; those that are in no pod name no sandbox.
@@ -87,7 +87,7 @@ static char *container_by_pid(int root, const char *sandbox, pid_t pid)
         struct err ignored = {}; // gone meanwhile
         if (ent->d_name[0] == '.' || state_read(root, ent->d_name, &info, &ignored))
             continue;
-        const char *in = sandbox_of(&info.annotations);
+        const char *in = pod_sandbox(&info.annotations);
         if (info.alive && info.pid == pid && strcmp(in ? in : info.id, sandbox) == 0)
             found = mem_strdup(info.id);
         state_info_free(&info);
@@ -114,7 +114,7 @@ static int find_owner(const struct boot_config *c, int root, uint32_t type, cons
 
 int pod_resolve(struct boot_config *c, const char *state_root, struct err *e)
 {
-    const char *id = sandbox_of(&c->spec->annotations);
+    const char *id = pod_sandbox(&c->spec->annotations);
     struct state_info info;
     if (!id || strcmp(id, c->spec->id) == 0)
         return refuse_paths(c->spec, e);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// nacre state, list, features: what is there, for engines and for people.
+// nacre state, list: what is there, for engines and for people.
 #include "cmd/client.h"
 #include <dirent.h>
 #include <json-c/json.h>
@@ -102,38 +102,10 @@ static int list_run(struct globals *g, int argc, char **argv, struct err *e)
     return 0;
 }
 
-static int features_run(struct globals *g, int argc, char **argv, struct err *e)
-{
-    (void)g;
-    (void)argv;
-    if (argc > 1)
-        return err_set(e, 1, "unexpected argument %s", argv[1]);
-    struct json_object *o = json_object_new_object(), *lin = json_object_new_object(),
-                       *caps = json_object_new_array(), *ns = json_object_new_array();
-    static const char *const spaces[] = {"cgroup", "ipc", "mount", "network", "pid", "time", "user",
-                                         "uts"};
-    add(o, "ociVersionMin", "1.0.0");
-    add(o, "ociVersionMax", "1.2.0");
-    for (size_t i = 0; i < ARRAY_LEN(spaces); i++)
-        json_object_array_add(ns, json_object_new_string(spaces[i]));
-    for (int i = 0; cap_to_name(i); i++)
-        json_object_array_add(caps, json_object_new_string(cap_to_name(i)));
-    json_object_object_add(lin, "namespaces", ns);
-    json_object_object_add(lin, "capabilities", caps);
-    json_object_object_add(o, "linux", lin);
-    puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY | JSON_C_TO_STRING_SPACED |
-                                               JSON_C_TO_STRING_NOSLASHESCAPE));
-    return 0;
-}
-
 const struct command command_state = {
     .name = "state", .args = "ID", .help = "print the state of a container", .run = state_run,
 };
 const struct command command_list = {
     .name = "list", .args = "[--format table|json] [--quiet]", .help = "list containers",
     .flags = "  --format table|json\n  --quiet             ids only\n", .run = list_run,
-};
-const struct command command_features = {
-    .name = "features", .args = "", .help = "print what this runtime can do, as JSON",
-    .run = features_run,
 };

@@ -69,6 +69,15 @@ static const struct {
     {"slave", 0, 0}, {"rslave", 0, 0}, {"unbindable", 0, 0}, {"runbindable", 0, 0},
 };
 
+const char *mount_option_name(size_t i)
+{
+    static const char *const others[] = {"bind", "rbind"};
+    if (i < ARRAY_LEN(mount_flags))
+        return mount_flags[i].name;
+    i -= ARRAY_LEN(mount_flags);
+    return i < ARRAY_LEN(others) ? others[i] : nullptr;
+}
+
 int spec_mount_option(struct spec_mount *m, const char *option)
 {
     if (strcmp(option, "bind") == 0 || strcmp(option, "rbind") == 0) {

@@ -162,6 +162,10 @@ void task_list_all(struct task *init, struct strbuf *out)
             ppid = kpid_nr_in(g->parent->tgid_pid, init->pidns);
         mutex_unlock(&tasklist_lock);
         if (t) {
+            struct mm *mm = task_mm_get(t);
+            int host = mm ? mm_platform()->host_pid(mm->as) : 0;
+            if (mm)
+                mm_put(mm);
             spin_lock(&t->task_lock);
             uint32_t uid = t->cred ? t->cred->uid : 0;
             char comm[sizeof(t->comm)];
@@ -169,7 +173,7 @@ void task_list_all(struct task *init, struct strbuf *out)
                 comm[i] = t->comm[i] == '\n' ? '?' : t->comm[i];
             spin_unlock(&t->task_lock);
             comm[sizeof(comm) - 1] = 0;
-            strbuf_fmt(out, "%u %d %d %s\n", uid, nr, ppid, comm);
+            strbuf_fmt(out, "%u %d %d %d %s\n", uid, nr, ppid, host, comm);
             task_put(t);
         }
         group_put(g);

@@ -396,7 +396,7 @@ void task_freeze_all(struct task *init, bool freeze);
 void task_set_max(struct task *init, int max_tasks); // 0: no limit; those that are there stay
 int task_count(struct task *init);
 void task_machine_changed(struct task *init); // its number of CPUs; over all tasks of its namespace
-void task_list_all(struct task *init, struct strbuf *out); // lines "uid pid ppid name"
+void task_list_all(struct task *init, struct strbuf *out); // lines "uid pid ppid hostpid name"
 void task_end_all(struct task *init); // kills all that are left, returns when they are gone
 MUST_CHECK struct task_container *task_container_new(int max_tasks);
 struct task_container *task_container_get(struct task_container *c);

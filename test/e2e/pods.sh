@@ -86,7 +86,7 @@ fails join-twice "already exists" N create --bundle "$t/b-b" b
 
 # What they see of each other.
 is own-root "a b pause" "$(echo $(N exec a cat /name) $(N exec b cat /name) $(N exec pod cat /name))"
-is own-pids "1 1" "$(N ps --format json a | python3 -c 'import json,sys; print(json.load(sys.stdin)[0])') $(N exec b sh -c 'cd /proc; ls -d [0-9]* | head -n 1')"
+is own-pids "$(pid a) 1" "$(N ps --format json a | python3 -c 'import json,sys; print(json.load(sys.stdin)[0])') $(N exec b sh -c 'cd /proc; ls -d [0-9]* | head -n 1')"
 N exec a sh -c 'sleep 123 & sleep 1' & w=$!
 until_is 'N ps a | grep -c sleep' 2; is other-processes 0 "$(N exec b sh -c 'cat /proc/[0-9]*/cmdline 2>/dev/null' | tr '\0' ' ' | grep -c 123)"
 wait $w
