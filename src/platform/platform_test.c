@@ -36,7 +36,7 @@ __asm__(".pushsection .rodata\n"
         "   mov $0x9999999999999999, %r14; mov $0xaaaaaaaaaaaaaaaa, %r15\n"
         "   mov $0xbbbbbbbbbbbbbbbb, %rbp\n"
         "   mov %rbx, -8(%rsp); mov %rbx, -128(%rsp)\n" // the red zone
-        "   mov $39, %eax; cmp $39, %eax; stc; syscall\n"
+        "   mov $39, %eax; cmp $39, %eax; stc; mov $39, %eax; syscall\n" // as compilers have it
         "2: jnc 9f\n" // flags kept
         "   lea 2b(%rip), %r11; cmp %r11, %rcx; jne 9f\n"
         "   lea 1000(%rbx), %rcx; cmp %rcx, %rax; jne 9f\n"
@@ -193,6 +193,30 @@ void guest_free(struct guest *g)
     P->context_free(g->ctx);
     P->aspace_free(g->as);
 }
+// As the kernel does with a site that comes often; each guest has a page of its own for trampolines.
+static void guest_patch(struct guest *g)
+{
+    static uint64_t pages;
+    struct ppatch p = {.rip = g->r.rip, .lo = PAGE_ALIGN_DOWN(g->r.rip - 2), .prot = PROT_READ | PROT_EXEC};
+    if (!g->tramp) {
+        uint64_t n = __atomic_fetch_add(&pages, 1, __ATOMIC_RELAXED);
+        g->tramp = TEXT - SIZE - n % 512 * PAGE_SIZE;
+        int err = P->map(g->ctx, g->tramp, PAGE_SIZE, PROT_READ | PROT_EXEC,
+                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        CHECK(!err || err == -ESRCH);
+    }
+    p.hi = p.lo + PAGE_SIZE;
+    p.tramp = g->tramp + PATCH_TRAMP * (1 + g->patches);
+    if (p.lo < TEXT || p.rip > p.hi || p.hi > TEXT + SIZE || g->patches == 63)
+        return;
+    int err = P->patch(g->ctx, &p);
+    CHECK(!err || err == -ENOENT || err == -EINVAL || err == -ESRCH);
+    if (err)
+        return;
+    CHECK(p.addr >= p.lo && p.addr + p.len <= p.rip && p.len >= 2);
+    g->patches++;
+    g->patched = p;
+}
 void guest_run(struct guest *g)
 {
     for (;;) {
@@ -208,6 +232,8 @@ void guest_run(struct guest *g)
             g->exit_code = g->r.rdi;
             break;
         }
+        if (g->ev.hot && P->patch)
+            guest_patch(g);
         g->r.rax = 0;
         if (g->call && !g->call(g))
             break;
@@ -268,6 +294,59 @@ PLATFORM_TEST(registers)
     guest_run(&g);
     check_exit(&g, 0x1111111111111111);
     CHECK(g.calls == 20001);
+    guest_free(&g);
+}
+
+// The same text after its patches have been taken back, with the site's own bytes.
+SYSTRAP_TEST(patched_and_restored)
+{
+    struct guest g = {.call = call_regs};
+    guest_new(&g, g_regs);
+    for (int round = 0; round < 3; round++) {
+        uint64_t patches = g.patches;
+        guest_regs(&g.r, g_start, g_regs);
+        g.r.rbx = 600; // more than it takes to be asked again
+        guest_run(&g);
+        check_exit(&g, 0x1111111111111111);
+        CHECK(g.patches == patches + 1 && g.patched.bytes[0] != 0xe9);
+        uint8_t now[8];
+        CHECK(P->read_mem(g.as, now, UADDR(g.patched.addr), g.patched.len) == g.patched.len);
+        CHECK(now[0] == 0xe9);
+        CHECK(!P->poke(g.ctx, g.patched.addr, g.patched.bytes, g.patched.len, PROT_READ | PROT_EXEC));
+        P->drain(g.ctx);
+        CHECK(P->read_mem(g.as, now, UADDR(g.patched.addr), g.patched.len) == g.patched.len);
+        CHECK(!memcmp(now, g_start + (g.patched.addr - TEXT), g.patched.len));
+    }
+    guest_free(&g);
+}
+
+// Requests that make no sense are refused, and what is no call is left alone.
+SYSTRAP_TEST(patch_refused)
+{
+    struct guest g = {.call = call_regs};
+    guest_new(&g, g_regs);
+    g.r.rbx = 1;
+    guest_run(&g);
+    uint8_t before[PAGE_SIZE], after[PAGE_SIZE];
+    CHECK(P->read_mem(g.as, before, UADDR(TEXT), PAGE_SIZE) == PAGE_SIZE);
+    static const struct ppatch bad[] = {
+        {.rip = TEXT + 100, .lo = TEXT, .hi = TEXT + PAGE_SIZE, .tramp = TEXT - PAGE_SIZE},
+        {.rip = TEXT + 100, .lo = TEXT, .hi = TEXT + PAGE_SIZE, .tramp = TEXT - PAGE_SIZE + 65},
+        {.rip = TEXT + 100, .lo = TEXT, .hi = TEXT + 2 * PAGE_SIZE, .tramp = TEXT - PAGE_SIZE + 64},
+        {.rip = TEXT + 1, .lo = TEXT, .hi = TEXT + PAGE_SIZE, .tramp = TEXT - PAGE_SIZE + 64},
+        {.rip = TEXT + 100, .lo = TEXT, .hi = TEXT + PAGE_SIZE, .tramp = TEXT + (1ull << 40) + 64},
+        {.rip = TEXT + 100, .lo = TEXT, .hi = TEXT + PAGE_SIZE, .tramp = TEXT - PAGE_SIZE + 64},
+        {.rip = 1ull << 47, .lo = 1ull << 47, .hi = (1ull << 47) + PAGE_SIZE, .tramp = TEXT + 64},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct ppatch p = bad[i];
+        p.prot = PROT_READ | PROT_EXEC;
+        CHECK(P->patch(g.ctx, &p) < 0);
+    }
+    CHECK(P->poke(g.ctx, TEXT + PAGE_SIZE - 4, before, 8, PROT_READ | PROT_EXEC) == -EINVAL);
+    CHECK(P->poke(g.ctx, TEXT + 64 * SIZE, before, 8, PROT_READ | PROT_EXEC) < 0);
+    CHECK(P->read_mem(g.as, after, UADDR(TEXT), PAGE_SIZE) == PAGE_SIZE);
+    CHECK(!memcmp(before, after, PAGE_SIZE));
     guest_free(&g);
 }
 
@@ -572,7 +651,7 @@ PLATFORM_TEST(interrupt_storm)
     t.as = g.as;
     t.r = g.r;
     t.r.rsp -= 4096;
-    const uint64_t rounds = P == &ptrace_ops ? 10000 : 50000;
+    const uint64_t rounds = P == &ptrace_ops ? 10000 : 300000;
     t.r.r14 = rounds;
     ktime_t start = ktime_now();
     guest_spawn(&t);

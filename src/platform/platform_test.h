@@ -31,6 +31,8 @@ struct guest {
     bool (*call)(struct guest *); // false: stop
     struct fiber *waiter;
     uint64_t calls, interrupts, exit_code;
+    uint64_t tramp, patches; // page of trampolines, places taken
+    struct ppatch patched;   // the last one
     bool keep; // guest_spawn: the context is not freed
     bool done;
 };

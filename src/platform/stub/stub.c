@@ -328,17 +328,15 @@ AI bool plain_call(const struct slot *s, const struct stub_ucontext *uc)
            !(uc->rflags & ODD_FLAGS) && uc->cs == 0x33 && uc->ss == 0x2b;
 }
 
-// Has this site come by SIGSYS often enough to be worth a patch? Said once, until another site takes
-// its place in the table.
+// Has this site come by SIGSYS often enough to be worth a patch? Said once in a while only: it may be
+// one that cannot be, or one whose text has changed since.
 static bool site_hot(struct slot *s, uint64_t rip)
 {
-    constexpr uint32_t enough = 8;
+    constexpr uint32_t enough = 8, again = 255;
     uint32_t key = (uint32_t)(rip * 0x9e3779b97f4a7c15ull >> 32);
     uint32_t *e = &s->hits[key % STUB_HITS], n = *e & 0xff;
-    if ((*e ^ key) & ~0xffu)
+    if (((*e ^ key) & ~0xffu) || n == again)
         n = 0;
-    else if (n > enough)
-        return false;
     *e = (key & ~0xffu) | (n + 1);
     return n == enough;
 }

@@ -9,7 +9,7 @@
 #include "sched/timer.h"
 #include <string.h>
 
-constexpr uint32_t TRIES_MAX = 4096; // per space
+constexpr uint32_t TRIES_MAX = 4096; // in vain, per space
 
 static uint64_t sites[PATCH_FORMS], refused, drains, calls, answers; // [A] counters
 
@@ -28,7 +28,6 @@ int st_patch(struct pcontext *ctx, struct ppatch *p)
     struct st_context *c = st_ctx(ctx);
     struct stub_work w = {.op = WORK_PATCH,
                           .a = {p->rip, p->lo, p->hi, p->tramp, (uint64_t)p->prot}};
-    __atomic_fetch_add(&st_as(ctx->as)->patch_tries, 1, __ATOMIC_RELAXED);
     if (!guest_range_ok(PAGE_ALIGN_DOWN(p->lo), PAGE_SIZE) ||
         !guest_range_ok(PAGE_ALIGN_DOWN(p->tramp), PAGE_SIZE))
         return -EINVAL;
@@ -37,6 +36,7 @@ int st_patch(struct pcontext *ctx, struct ppatch *p)
         return err;
     if (w.ret <= 0 || w.ret >= PATCH_FORMS) {
         __atomic_fetch_add(&refused, 1, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&st_as(ctx->as)->patch_tries, 1, __ATOMIC_RELAXED);
         if (w.ret != -EIO)
             return w.ret == -ENOENT ? -ENOENT : -EINVAL;
         st_kill(st_as(ctx->as), "its text could not be made executable again");

@@ -258,17 +258,31 @@ static void op_clone(struct st_context *c)
     }
 }
 
+static void op_patch(struct st_context *c, uint32_t arg)
+{
+    struct ppatch p = {.rip = 0x1000 + take(1), .lo = 0x1000, .hi = 0x2000, .prot = 5,
+                       .tramp = 0x3000 + arg * PATCH_TRAMP};
+    uint8_t bytes[8] = {};
+    if (st_patch(&c->base, &p) == 0) {
+        CHECK(p.addr >= 0x1000 && p.len <= 5 && p.addr + p.len <= 0x2000);
+        CHECK(!p.hole || (p.hole >= 0x1000 && p.hole_len == 5 && p.hole + 5 <= 0x2000));
+    }
+    (void)st_poke(&c->base, 0x1000 + arg, bytes, arg % 10, 5);
+    st_patch_count(c);
+}
+
 static void op_any(struct st_context *c)
 {
     uint32_t op = (uint32_t)take(1), arg = (uint32_t)take(1);
     space.dead = false; // a new victim for each
     flips = (uint32_t)take(4);
-    switch (op % 8) {
+    switch (op % 9) {
     case 0: case 1: op_run(c); break;
     case 2: op_fp(c, arg); break;
     case 3: case 4: op_memory(c, arg); break;
     case 5: op_futex(c, arg); break;
     case 6: op_clone(c); break;
+    case 7: op_patch(c, arg); break;
     default:
         if (st_wait_born(c) == 0)
             CHECK(!c->fiber);
