@@ -20,7 +20,7 @@ struct fdtab {
     struct file **files;   // [lock] owned; each holds a reference
     uint64_t *used;        // [lock] owned, cap / 64 words
     uint64_t *cloexec;     // [lock] owned
-    uint32_t published;    // [lock] lines that stubs have or had of our files (window.c)
+    bool published;        // [lock] stubs have or had lines of our files (window.c)
     uint64_t id;           // [C]
 };
 SLAB_DEFINE(fdtab_slab, struct fdtab);
@@ -131,7 +131,7 @@ static struct file *slot_clear(struct fdtab *t, uint32_t fd)
     struct file *f = t->files[fd];
     uint64_t bit = 1ull << (fd % 64);
     if (unlikely(t->published))
-        window_forget(t, (int)fd);
+        t->published = window_forget(t, (int)fd);
     t->files[fd] = nullptr;
     t->used[fd / 64] &= ~bit;
     t->cloexec[fd / 64] &= ~bit;
@@ -203,7 +203,7 @@ struct file *fd_get_any(struct fdtab *t, int fd)
     return f;
 }
 
-bool fdtab_if(struct fdtab *t, int fd, const struct file *f, void (*fn)(void *arg, uint32_t *count),
+bool fdtab_if(struct fdtab *t, int fd, const struct file *f, void (*fn)(void *arg, bool *published),
               void *arg)
 {
     spin_lock(&t->lock);

@@ -277,9 +277,12 @@ static long write_at(struct file *f, struct uio *u, int64_t *pos, bool append, b
         if (append && has_position(f))
             *pos = (int64_t)READ_SHARED(f->inode->size);
         int err = has_position(f) ? check_area(*pos, u->resid) : 0;
-        inode_change_begin(f->inode);
+        bool counts = S_ISREG(f->inode->mode); // streams share inodes and lines of the cache
+        if (counts)
+            inode_change_begin(f->inode);
         n = err ? err : f->ops->write(f, u, pos);
-        inode_change_end(f->inode);
+        if (counts)
+            inode_change_end(f->inode);
     }
     if (n > 0) {
         fsnotify(f->inode, f->path.dentry, IN_MODIFY, nullptr, 0);

@@ -299,7 +299,8 @@ bool fsnotify_active(void)
 
 void fsnotify(struct inode *i, struct dentry *d, uint32_t mask, const char *name, uint32_t cookie)
 {
-    if (mask & (IN_ATTRIB | IN_MODIFY | IN_MOVE_SELF))
+    // Changes of data and attributes say so themselves (window.h); links and names only here.
+    if ((mask & (IN_ATTRIB | IN_MOVE_SELF)) && S_ISREG(i->mode))
         inode_changed(i);
     if (!__atomic_load_n(&nwatches, __ATOMIC_RELAXED))
         return;

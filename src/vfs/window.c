@@ -115,15 +115,19 @@ void window_retract(struct inode *i)
     spin_unlock(&win_lock);
 }
 
-void window_forget(struct fdtab *t, int fd)
+bool window_forget(struct fdtab *t, int fd)
 {
+    bool left = false;
     spin_lock(&win_lock);
     list_for_each_safe(it, table_list(t)) {
         struct winfile *w = list_entry(it, struct winfile, table_link);
         if (w->table == t && w->fd == fd)
             drop_locked(w);
+        else
+            left |= w->table == t;
     }
     spin_unlock(&win_lock);
+    return left;
 }
 
 void window_flush(void)
@@ -219,7 +223,7 @@ struct install {
     const struct window_args *a;
 };
 // Under the lock of the descriptor table, where fd is a->f.
-static void install(void *arg, uint32_t *count)
+static void install(void *arg, bool *published)
 {
     struct install *in = arg;
     const struct window_args *a = in->a;
@@ -239,6 +243,7 @@ static void install(void *arg, uint32_t *count)
         ref_add(&w->ref[1], w, a->real->inode);
     list_push_back(&in->ws->files, &w->space_link);
     list_push_back(table_list(in->table), &w->table_link);
+    *published = true;
     if (w->win >= 0) {
         in->ws->win[w->win].users++;
         in->ws->win[w->win].key = a->real->inode;
@@ -248,7 +253,6 @@ static void install(void *arg, uint32_t *count)
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (window_gen(a->f, a->real) == a->gen && (w->win < 0 || !fsnotify_active())) {
         line_write(&in->ws->lines[w->fd], w, a, fdtab_id(in->table));
-        *count += 1;
     } else {
         drop_locked(w);
     }

@@ -44,9 +44,10 @@ struct window_args {
 bool window_publish(struct mm *mm, struct pcontext *ctx, struct fdtab *t, int fd,
                     const struct window_args *a);
 void window_flush(void);                      // takes all mapped data back: reads are to be seen
-void window_forget(struct fdtab *t, int fd);  // the descriptor is another; any spinlock but ours held
+// The descriptor is another one now. False: the table has no published line any more. Under its lock.
+bool window_forget(struct fdtab *t, int fd);
 
 // fdtab.c: runs fn(arg) under the table's lock if fd is f there. inotify.c: is anything watched.
-bool fdtab_if(struct fdtab *t, int fd, const struct file *f, void (*fn)(void *arg, uint32_t *count),
+bool fdtab_if(struct fdtab *t, int fd, const struct file *f, void (*fn)(void *arg, bool *published),
               void *arg);
 bool fsnotify_active(void);
