@@ -4,8 +4,9 @@
 // platform says so before the guest has gone on, and mm_refused() takes the edit back.
 //
 // Only what can be taken back exactly: private anonymous memory, one area, nothing replaced. Only
-// where nobody else can look in between: the platform defers nothing in a space with several
-// contexts, and carries out what it has deferred before anything else.
+// where nobody else can look in between: in a space with several contexts the platform defers nothing
+// but advice (another thread could be given the place, or fork, before the host has done it), and it
+// carries out what it has deferred before anything else.
 #include "mem/mm_int.h"
 #include "abi/errno.h"
 

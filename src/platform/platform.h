@@ -132,7 +132,7 @@ struct platform_ops {
     int (*advise)(struct pcontext *ctx, uint64_t addr, uint64_t len, int advice);
     // OPTIONAL, both or none. defer: the next run() has the call made before the guest goes on, or
     // any other [ctx] call before its own; a refusal is run()'s event, or settle()'s result: -errno.
-    // False: not now (other contexts run in the space, say): the caller uses the calls above. settle:
+    // False: not now (other contexts run in the space: only advice then): use the calls above. settle:
     // what is deferred is made now; 0 also when nothing is.
     bool (*defer)(struct pcontext *ctx, const struct pdefer *d);
     int (*settle)(struct pcontext *ctx);

@@ -146,8 +146,11 @@ int st_advise(struct pcontext *ctx, uint64_t addr, uint64_t len, int advice)
 bool st_defer(struct pcontext *ctx, const struct pdefer *d)
 {
     struct st_context *c = st_ctx(ctx);
-    if (st.no_answers || READ_SHARED(st_space_of(c)->nctx) != 1 || c->has_later || c->refused || !c->fast ||
-        !c->cur_valid || !guest_range_ok(d->addr, d->len))
+    if (st.no_answers || c->has_later || c->refused || !c->fast || !c->cur_valid ||
+        !guest_range_ok(d->addr, d->len))
+        return false;
+    // Advice edits no tree that another context could act on in the meantime.
+    if (d->kind != PDEFER_ADVISE && READ_SHARED(st_space_of(c)->nctx) != 1)
         return false;
     struct stub_work w = {.op = WORK_CALL, .a = {d->addr, d->len, (uint64_t)d->prot}};
     switch (d->kind) {

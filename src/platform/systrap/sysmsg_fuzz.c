@@ -157,16 +157,36 @@ static void op_copies(struct st_context *c)
     }
 }
 
+static void op_defer(struct st_context *c)
+{
+    uint32_t what = (uint32_t)take(1);
+    struct pdefer d = {.addr = 0x10000, .len = what & 0x40 ? 0 : 0x1000};
+    d.kind = what % 4;
+    if (what & 0x10)
+        CHECK(!st_defer(&c->base, &d) || (c->has_later && c->fast && d.len));
+    if (what & 0x20) {
+        int err = st_settle(&c->base);
+        CHECK(err <= 0 && err >= -133 && !c->has_later);
+    }
+}
+
 static void op_run(struct st_context *c)
 {
     struct user_regs r = {.cs = 0x33, .ss = 0x2b, .rflags = 0x202};
     struct pevent ev;
     for (int i = 0; i < 4; i++) {
         uint32_t before = turns;
+        bool later = c->has_later;
         st_run(&c->base, &r, &ev);
         check_context(c);
         if (ev.kind == PEV_DEAD)
             return;
+        if (ev.kind == PEV_REFUSED) { // a deferred call of the last round
+            CHECK(ev.code > 0 && ev.code <= 133 && !c->has_later);
+            continue;
+        }
+        if (later && ev.kind == PEV_INTERRUPT) // perhaps after the deferred call alone
+            continue;
         if (turns == before) { // an interrupt that was noted before: nothing ran
             CHECK(ev.kind == PEV_INTERRUPT);
             continue;
@@ -179,6 +199,7 @@ static void op_run(struct st_context *c)
             CHECK(r.rax == c->cur.rax && r.orig_rax == ~0ull);
         if (ev.kind == PEV_SYSCALL)
             op_copies(c);
+        op_defer(c);
         CHECK(!c->fast || (ev.kind == PEV_SYSCALL && ev.arch == AUDIT_ARCH_X86_64 && r.cs == 0x33 &&
                            r.ss == 0x2b && r.rcx == r.rip && r.r11 == r.rflags));
         if (ev.kind == PEV_FAULT)
