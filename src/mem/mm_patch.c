@@ -328,10 +328,20 @@ static void tramp_drop(struct mm *mm, struct pcontext *ctx, struct vma *v, struc
     vma_free(v);
 }
 
+static bool touches(const struct mm_patches *s, uint64_t start, uint64_t end)
+{
+    if (s->lo < end && s->hi > start)
+        return true;
+    for (size_t i = 0; i < s->npages; i++)
+        if (overlaps(s->pages[i].addr, PAGE_SIZE, start, end))
+            return true;
+    return false;
+}
+
 void mm_patch_clear(struct mm *mm, struct pcontext *ctx, uint64_t start, uint64_t end)
 {
     struct mm_patches *s = patches_of(mm);
-    if (!s || start >= end)
+    if (!s || start >= end || !touches(s, start, end))
         return;
     struct patch *p;
     while ((p = patch_next(s, start, end)))
