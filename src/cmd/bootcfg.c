@@ -64,6 +64,7 @@ void wire_boot_config(struct wire *w, struct boot_config *c)
     wire_str(w, &c->strace_list);
     wire_bool(w, &c->make_mountpoints);
     wire_bool(w, &c->privileged);
+    wire_bool(w, &c->mapped);
     wire_bool(w, &c->killable);
     wire_bool(w, &c->hold);
     wire_u32(w, &c->gofer_uid);

@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -19,6 +20,12 @@ void environment_warn(const struct spec *s)
 {
     for (size_t i = 0; i < s->process.warnings.n; i++)
         log_warn("%s", s->process.warnings.v[i]);
+    for (size_t i = 0; i < s->ndevices; i++) {
+        const struct spec_device *d = &s->devices[i];
+        if (!device_known(d))
+            log_warn("linux.devices[%zu]: %s (%c %u:%u) is left out: a sandbox has no such device", i,
+                     d->path, d->type == S_IFBLK ? 'b' : 'c', d->major, d->minor);
+    }
     if (s->mount_label && s->mount_label[0])
         log_warn("linux.mountLabel: %s is not applied: there are no such labels inside",
                  s->mount_label);

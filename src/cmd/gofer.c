@@ -259,7 +259,7 @@ static void drop_privileges(const struct boot_config *cfg)
     constexpr uint64_t keep = 1ull << CAP_CHOWN | 1ull << CAP_DAC_OVERRIDE | 1ull << CAP_FOWNER |
                               1ull << CAP_FSETID;
     int err = confine_rlimits(0);
-    if (!err && cfg->privileged) {
+    if (!err && cfg->privileged && !cfg->mapped) {
         // An id of our own, not the host's root; capabilities survive the change.
         if (prctl(PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0) < 0 ||
             setgroups(0, nullptr) < 0 ||

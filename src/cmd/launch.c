@@ -29,6 +29,7 @@ struct child {
     const char *name;         // "boot", "gofer"
     uint64_t namespaces;
     bool map_ids;
+    bool map_ranges;          // by the configuration's maps: ids of the container's user namespace
     uid_t uid;                // host ids behind 0 in its user namespace
     gid_t gid;
     int fds[BOOT_FD_END - 3]; // by enum boot_fd - 3; -1 absent
@@ -151,7 +152,12 @@ static int spawn_child(struct launch *l, struct child *c, struct err *e)
     close(c->control[1]);
     if (c->pid < 0)
         return err_errno(e, c->pid, "start of nacre %s in namespaces of its own", c->name);
-    int err = c->map_ids ? spawn_map_ids(c->pid, c->uid, c->gid, !l->privileged) : 0;
+    static_assert(sizeof(struct spec_id_map) == sizeof(uint32_t[3]));
+    const struct spec *s = l->cfg->spec;
+    int err = c->map_ranges ? spawn_map_ranges(c->pid, (const uint32_t(*)[3])s->uid_maps.v,
+                                               s->uid_maps.n, (const uint32_t(*)[3])s->gid_maps.v,
+                                               s->gid_maps.n)
+              : c->map_ids ? spawn_map_ids(c->pid, c->uid, c->gid, !l->privileged) : 0;
     if (err)
         return err_errno(e, err, "id map of nacre %s", c->name);
     struct ctl_msg go = {.kind = CTL_GO};
@@ -319,6 +325,13 @@ static void choose_namespaces(struct launch *l)
     // Root's Gofer works on files of any owner: ids as on the host, and four capabilities.
     l->gofer.namespaces = common | (l->privileged ? 0 : CLONE_NEWUSER);
     l->gofer.map_ids = !l->privileged;
+    // Its own user namespace: files are of the host's ids that stand for the container's.
+    const struct spec_namespace *user = spec_namespace(l->cfg->spec, CLONE_NEWUSER);
+    if (l->privileged && user && !user->path && l->cfg->spec->uid_maps.n &&
+        l->cfg->spec->gid_maps.n) {
+        l->gofer.namespaces |= CLONE_NEWUSER;
+        l->gofer.map_ids = l->gofer.map_ranges = l->cfg->mapped = true;
+    }
     if (!l->privileged) {
         l->sentry.uid = l->gofer.uid = geteuid();
         l->sentry.gid = l->gofer.gid = getegid();

@@ -93,6 +93,7 @@ struct boot_config {
     char *strace_list;
     bool make_mountpoints;   // missing mount points are made in the overlay
     bool privileged;         // started by root: the Gofer works with real ids
+    bool mapped;             // the Gofer is in the container's user namespace, as its root
     bool hold;               // `create`: the program waits for `start`
     bool killable;           // `do`: its program is no init, a signal of its own kills it
     uint32_t gofer_uid, gofer_gid; // privileged: what the Gofer runs as

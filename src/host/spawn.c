@@ -49,6 +49,25 @@ int spawn_map_ids(pid_t pid, uid_t uid, gid_t gid, bool deny_setgroups)
     return proc_write(pid, "gid_map", text);
 }
 
+static int write_map(pid_t pid, const char *name, const uint32_t (*v)[3], size_t n)
+{
+    char text[4000]; // the kernel takes less than a page
+    size_t len = 0;
+    for (size_t i = 0; i < n; i++) {
+        int k = snprintf(text + len, sizeof(text) - len, "%u %u %u\n", v[i][0], v[i][1], v[i][2]);
+        if (k < 0 || (size_t)k >= sizeof(text) - len)
+            return -E2BIG;
+        len += (size_t)k;
+    }
+    return proc_write(pid, name, text);
+}
+int spawn_map_ranges(pid_t pid, const uint32_t (*uids)[3], size_t nuids, const uint32_t (*gids)[3],
+                     size_t ngids)
+{
+    int err = write_map(pid, "uid_map", uids, nuids);
+    return err ? err : write_map(pid, "gid_map", gids, ngids);
+}
+
 int spawn_exec(int exefd, const char *const *argv)
 {
     static const char *const none[] = {nullptr};

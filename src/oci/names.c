@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 static const char *const cap_names[] = {
     "CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL",
@@ -68,6 +69,17 @@ static const struct {
     {"private", 0, 0}, {"rprivate", 0, 0}, {"shared", 0, 0}, {"rshared", 0, 0},
     {"slave", 0, 0}, {"rslave", 0, 0}, {"unbindable", 0, 0}, {"runbindable", 0, 0},
 };
+
+bool device_known(const struct spec_device *d)
+{
+    static const struct {
+        uint32_t major, minor;
+    } known[] = {{1, 3}, {1, 5}, {1, 7}, {1, 8}, {1, 9}, {5, 0}, {5, 2}}; // null ... urandom, tty, ptmx
+    for (size_t i = 0; i < ARRAY_LEN(known); i++)
+        if (d->type == S_IFCHR && known[i].major == d->major && known[i].minor == d->minor)
+            return true;
+    return d->type == S_IFIFO;
+}
 
 const char *mount_option_name(size_t i)
 {

@@ -140,6 +140,7 @@ int cap_from_name(const char *name);        // CAP_CHOWN ... -> number; -1
 const char *cap_to_name(int cap);           // null past the last
 int rlimit_from_name(const char *name);     // RLIMIT_NOFILE ... -> number; -1
 constexpr uint64_t CAPS_ALL = (1ull << 41) - 1;
+bool device_known(const struct spec_device *d); // one that a sandbox has
 const char *mount_option_name(size_t i); // null past the last
 // One mount option: sets a flag, or bind, or goes to data. -ENOMEM; -EINVAL for one that we refuse.
 MUST_CHECK int spec_mount_option(struct spec_mount *m, const char *option);

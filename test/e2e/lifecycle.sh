@@ -102,11 +102,6 @@ is exec-detach-killed "exit 143" "$(timeout 60 python3 "$t/shim.py" "$t/epid" "k
 timeout 60 python3 "$t/shim.py" "$t/epid" "kill -9 \$(cat $t/epid)" "$NACRE" --platform="$PLATFORM" --root "$t/state" exec -d --pid-file "$t/epid" a sleep 1000 >/dev/null
 until_is 'N ps a | grep -c "sleep"' 0 || until_is 'N exec a sh -c "cat /proc/*/cmdline" | grep -c 1000' 0; is exec-hangup-kills 0 "$(N exec a sh -c 'for p in /proc/[0-9]*; do cat $p/cmdline; done' | tr '\0' ' ' | grep -c 'sleep 1000 *$')"
 is ps-first "$(N state a | python3 -c 'import json,sys; print(json.load(sys.stdin)["pid"])')" "$(N ps --format json a | python3 -c 'import json,sys; print(json.load(sys.stdin)[0])')"
-N exec a sleep 77 & w=$!
-until_is 'N ps a | grep -c sleep' 2
-is ps-json "3 True" "$(N ps --format json a | python3 -c 'import json,os,sys; d=json.load(sys.stdin); print(len(d), all(os.path.exists("/proc/%d" % p) for p in d))')"
-kill $w; wait $w 2>/dev/null
-
 # pause
 bundle "$t/c" 'i=0; while [ $i -lt 2000000 ]; do i=$((i+1)); [ $((i%1000)) = 0 ] && echo $i; done; sleep 100'
 N run --detach --bundle "$t/c" p >"$t/n" 2>&1; is run-detach "0 running" "$? $(st p)"
