@@ -3,6 +3,7 @@
 // are what the user started: sockets, the sealed configuration, ids, descriptors. Then this process
 // becomes the supervisor (cmd/supervise.c).
 #include "cmd/launch.h"
+#include "cmd/ids.h"
 #include "cmd/cgroups.h"
 #include "cmd/supervise.h"
 #include "base/slab.h"
@@ -259,25 +260,25 @@ static int prepare(struct launch *l, int stdio[3], struct err *e)
     return 0;
 }
 
-// Root gives each sandbox host ids that nobody else has: a range of its own far above users'. Two
-// ids for one sandbox (Sentry and stubs; Gofer), the number held by a record lock on a file that
+// Two ids for one sandbox (Sentry and stubs; Gofer), the number held by a record lock on a file that
 // all nacre commands share, so that it becomes free when we die, however we die.
-constexpr uint32_t ID_BASE = 0x70000000, ID_SLOTS = 1 << 16;
-static int allocate_ids(struct launch *l, struct err *e)
+static int allocate_ids(struct launch *l, const struct host_ids *ids, struct err *e)
 {
-    static const char dir[] = "/run/nacre", file[] = "/run/nacre/.ids";
+    const char *dir = default_state_root();
+    char file[4200];
+    snprintf(file, sizeof(file), "%s/.ids", dir);
     if (mkdir(dir, 0700) < 0 && errno != EEXIST)
         return err_errno(e, -errno, "%s", dir);
     int fd = open(file, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
     if (fd < 0)
         return err_errno(e, -errno, "%s", file);
-    uint32_t start = (uint32_t)getpid() % ID_SLOTS; // spreads the ids of successive sandboxes
-    for (uint32_t i = 0; i < ID_SLOTS; i++) {
-        uint32_t slot = (start + i) % ID_SLOTS;
+    uint32_t start = (uint32_t)getpid() % ids->pairs; // spreads the ids of successive sandboxes
+    for (uint32_t i = 0; i < ids->pairs; i++) {
+        uint32_t slot = (start + i) % ids->pairs;
         struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = slot, .l_len = 1};
         if (fcntl(fd, F_OFD_SETLK, &fl) == 0) {
-            l->sentry.uid = l->sentry.gid = ID_BASE + 2 * slot;
-            l->cfg->gofer_uid = l->cfg->gofer_gid = ID_BASE + 2 * slot + 1;
+            l->sentry.uid = l->sentry.gid = ids->base + 2 * slot;
+            l->cfg->gofer_uid = l->cfg->gofer_gid = ids->base + 2 * slot + 1;
             return fd; // stays open as long as this process lives
         }
     }
@@ -356,8 +357,9 @@ static int send_preserved(struct launch *l, struct err *e)
 int launch_run(struct boot_config *cfg, const struct launch_options *o, struct state *state,
                struct err *e)
 {
+    struct host_ids ids = host_ids_look();
     struct launch l = {
-        .cfg = cfg, .o = o, .privileged = geteuid() == 0, .exe = -1,
+        .cfg = cfg, .o = o, .privileged = geteuid() == 0 && ids.pairs, .exe = -1,
         .sentry = {.name = "boot", .pid = -1, .pidfd = -1, .control = {-1, -1}},
         .gofer = {.name = "gofer", .pid = -1, .pidfd = -1, .control = {-1, -1}},
     };
@@ -367,7 +369,7 @@ int launch_run(struct boot_config *cfg, const struct launch_options *o, struct s
     choose_namespaces(&l);
     if (!err && l.privileged) {
         raise_file_limit();
-        err = allocate_ids(&l, e);
+        err = allocate_ids(&l, &ids, e);
         err = MIN(err, 0);
     }
     if (!err)

@@ -2,6 +2,7 @@
 // The command line: flags that hold for all subcommands, then the subcommand. Errors are one line
 // on standard error (and a record in --log's file) that names the object and the cause.
 #include "cmd/cmd.h"
+#include "cmd/ids.h"
 #include "host/raw.h"
 #include "oci/state.h"
 #include <errno.h>
@@ -92,19 +93,6 @@ static int open_own_log(const struct globals *g, struct err *e)
         return err_errno(e, -errno, "--log: %s", g->launch.log_file);
     log_init(fd, g->launch.log_format, level, "nacre");
     return 0;
-}
-
-static const char *default_state_root(void)
-{
-    static char path[4096];
-    if (geteuid() == 0)
-        return "/run/nacre";
-    const char *runtime = getenv("XDG_RUNTIME_DIR");
-    if (runtime && runtime[0] == '/')
-        snprintf(path, sizeof(path), "%s/nacre", runtime);
-    else
-        snprintf(path, sizeof(path), "/tmp/nacre-%u", (unsigned)geteuid());
-    return path;
 }
 
 static int parse_globals(struct globals *g, int argc, char **argv, int *i, bool *done,
