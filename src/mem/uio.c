@@ -3,6 +3,7 @@
 // length); its bases are untrusted and go through uaccess.
 #include "mem/uio.h"
 #include "abi/errno.h"
+#include "mem/mm.h"
 #include "mem/uaccess.h"
 #include <string.h>
 
@@ -55,15 +56,49 @@ static long move_piece(struct uio *u, uint64_t base, char *buf, size_t n, enum u
     return (long)n;
 }
 
+// Many pieces or much data: with one host call, where the platform can. Bytes moved, or <= 0: piece by
+// piece, which also finds out about faults.
+static long move_pieces(struct uio *u, char *buf, size_t n, bool to_user)
+{
+    constexpr size_t MUCH = 8192, MANY = 8;
+    const struct platform_ops *ops = u->mm->as->ops;
+    struct pvec v[PVEC_MAX];
+    size_t k = 0, total = 0, off = u->off, left = MIN(n, u->resid);
+    for (size_t i = 0; i < u->nv && k < PVEC_MAX && total < left; i++, off = 0) {
+        size_t len = MIN(u->v[i].len - off, left - total);
+        uint64_t at = u->v[i].base + off;
+        if (!len)
+            continue;
+        if (at >= u->mm->task_size || len > u->mm->task_size - at)
+            break;
+        v[k++] = (struct pvec){at, len};
+        total += len;
+    }
+    if (k < 2 || (total < MUCH && k < MANY))
+        return 0;
+    long r = ops->copy_vec(u->mm->as, to_user, buf, v, k);
+    return r > (long)total ? 0 : r;
+}
+
 static long uio_move(struct uio *u, char *buf, size_t n, enum uio_dir dir)
 {
     static char zeros[PAGE_SIZE]; // only read
     size_t done = 0;
     uint64_t base;
+    bool vec = u->mm && dir != UIO_ZERO && u->nv > 1 && u->mm->as->ops->copy_vec;
     while (done < n) {
         size_t k = MIN(uio_front(u, &base), n - done);
         if (!k)
             break;
+        if (vec) {
+            long r = move_pieces(u, buf + done, n - done, dir == UIO_TO);
+            vec = r > 0;
+            if (vec) {
+                uio_advance(u, (size_t)r);
+                done += (size_t)r;
+                continue;
+            }
+        }
         if (dir == UIO_ZERO)
             k = MIN(k, sizeof(zeros));
         long r = move_piece(u, base, dir == UIO_ZERO ? zeros : buf + done, k, dir);

@@ -40,6 +40,19 @@ long guest_write(int pid, uaddr_t dst, const void *src, size_t n)
     size_t m = clamp(dst.v, n, true);
     return n && !m ? -EFAULT : copy(__NR_process_vm_writev, pid, (void *)src, dst.v, m);
 }
+long guest_copy_vec(int pid, bool write, void *buf, const struct pvec *v, size_t n)
+{
+    struct iovec l = {buf, 0}, r[PVEC_MAX];
+    size_t k = 0;
+    for (; k < n && k < PVEC_MAX && clamp(v[k].addr, v[k].len, true) == v[k].len; k++) {
+        r[k] = (struct iovec){(void *)v[k].addr, v[k].len};
+        l.iov_len += v[k].len;
+    }
+    if (!l.iov_len)
+        return -EFAULT;
+    long ret = host_call(write ? __NR_process_vm_writev : __NR_process_vm_readv, pid, &l, 1, r, k, 0);
+    return ret == 0 || ret == -ENOMEM ? -EFAULT : ret;
+}
 long stub_read(int pid, void *dst, uint64_t src, size_t n)
 {
     return copy(__NR_process_vm_readv, pid, dst, src, n);

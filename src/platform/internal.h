@@ -60,6 +60,7 @@ void fp_store(uint8_t *dst, const uint8_t *buf, int kind);
 // --- copy.c: process_vm_readv and writev on guest memory; as read_mem, write_mem -------------------------
 long guest_read(int pid, void *dst, uaddr_t src, size_t n);
 long guest_write(int pid, uaddr_t dst, const void *src, size_t n);
+long guest_copy_vec(int pid, bool write, void *buf, const struct pvec *v, size_t n);
 // Anywhere in the process, the stub's region included.
 long stub_read(int pid, void *dst, uint64_t src, size_t n);
 long stub_write(int pid, uint64_t dst, const void *src, size_t n);

@@ -33,6 +33,12 @@ struct pcontext {
     const uint32_t *sleeping;
 };
 
+struct pvec { // a range of guest memory
+    uint64_t addr;
+    size_t len;
+};
+constexpr size_t PVEC_MAX = 16;
+
 enum pevent_kind : int {
     PEV_SYSCALL,   // regs->orig_rax = number; rip is after the instruction, rax = -ENOSYS
     PEV_FAULT,     // signo, code, addr, trapno, err as in siginfo / ucontext
@@ -141,6 +147,9 @@ struct platform_ops {
     // Bytes copied before the first fault (may be short), or -EFAULT when none, -ESRCH when dead.
     long (*read_mem)(struct aspace *as, void *dst, uaddr_t src, size_t n);
     long (*write_mem)(struct aspace *as, uaddr_t dst, const void *src, size_t n);
+    // Optional: as read_mem and write_mem for up to PVEC_MAX ranges below task_size, one after another
+    // from or to buf: one host call. May stop early anywhere before a fault.
+    long (*copy_vec)(struct aspace *as, bool write, void *buf, const struct pvec *v, size_t n);
     // Optional: a string argument of the system call that the current fiber answers, with its terminator
     // into dst[size], when the stub has copied it already. Its length, or 0: use read_mem.
     size_t (*read_str)(struct aspace *as, char *dst, uaddr_t src, size_t size);

@@ -550,6 +550,47 @@ GT(vectors_at_the_edge)
     GT_TRUE(!memcmp(big, back, sizeof(big)));
 }
 
+GT(large_vectors)
+{
+    enum { N = 30, L = 3000 };
+    static char big[N * L], back[N * (L + 100)];
+    char *end = pages(2) + 2 * PG;
+    struct iovec v[N];
+    int fd = temp_file("", 0);
+    for (int i = 0; i < N * L; i++)
+        big[i] = (char)(i * 29 >> 2);
+    for (int i = 0; i < N; i++)
+        v[i] = (struct iovec){big + i * L, i % 7 == 3 ? 0 : L};
+    long want = 0;
+    for (int i = 0; i < N; i++)
+        want += (long)v[i].iov_len;
+    GT_EQ(pwritev(fd, v, N, 0), want);
+    for (int i = 0; i < N; i++)
+        v[i].iov_base = back + i * (L + 100);
+    GT_EQ(preadv(fd, v, N, 0), want);
+    for (int i = 0; i < N; i++)
+        GT_TRUE(i % 7 == 3 || !memcmp(back + i * (L + 100), big + i * L, L));
+    // A fault in the middle: everything before it counts.
+    memset(back, 0, sizeof(back));
+    v[9] = (struct iovec){end - 1000, L};
+    want = 0;
+    for (int i = 0; i < 9; i++)
+        want += (long)v[i].iov_len;
+    long n = preadv(fd, v, N, 0);
+    GT_EQ(n, want + 1000);
+    char *check = malloc((size_t)n);
+    GT_EQ(pread(fd, check, (size_t)n, 0), n);
+    GT_TRUE(!memcmp(check + want, end - 1000, 1000));
+    GT_TRUE(!memcmp(check, back, L));
+    int fd2 = temp_file("", 0);
+    n = pwritev(fd2, v, N, 0);
+    GT_EQ(n, want + 1000);
+    // End of the file inside of a vector.
+    v[9] = (struct iovec){end - 1000, 500};
+    GT_OK(ftruncate(fd, 5000));
+    GT_EQ(preadv(fd, v, N, 0), 5000);
+}
+
 GT(messages_at_the_edge)
 {
     char *end = pages(2) + 2 * PG, b[64], *ctl = end - CMSG_SPACE(4);

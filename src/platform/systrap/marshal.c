@@ -196,6 +196,19 @@ long st_write_mem(struct aspace *as, uaddr_t dst, const void *src, size_t n)
     return guest_write(st_as(as)->pid, dst, src, n);
 }
 
+long st_copy_vec(struct aspace *as, bool write, void *buf, const struct pvec *v, size_t n)
+{
+    struct st_context *c = running(as);
+    if (st_prove(st_as(as)))
+        return -ESRCH;
+    for (size_t i = 0; c && i < n; i++) {
+        if (write)
+            forget_overlap(c, v[i].addr, v[i].len);
+        flush_overlap(c, v[i].addr, v[i].len);
+    }
+    return guest_copy_vec(st_as(as)->pid, write, buf, v, n);
+}
+
 size_t st_read_str(struct aspace *as, char *dst, uaddr_t src, size_t size)
 {
     struct st_context *c = running(as);

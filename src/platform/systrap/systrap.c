@@ -45,6 +45,7 @@ const struct platform_ops systrap_ops = {
     .futex = st_futex,
     .read_mem = st_read_mem,
     .write_mem = st_write_mem,
+    .copy_vec = st_copy_vec,
     .read_str = st_read_str,
     .map_window = st_map_window,
     .cmpxchg32 = st_cmpxchg32,

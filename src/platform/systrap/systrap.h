@@ -149,6 +149,7 @@ bool st_marshal_send(struct st_context *c); // before a return to the guest; tru
 void st_marshal_end(struct st_context *c);  // from here on memory is copied the slow way
 long st_read_mem(struct aspace *as, void *dst, uaddr_t src, size_t n);
 long st_write_mem(struct aspace *as, uaddr_t dst, const void *src, size_t n);
+long st_copy_vec(struct aspace *as, bool write, void *buf, const struct pvec *v, size_t n);
 size_t st_read_str(struct aspace *as, char *dst, uaddr_t src, size_t size);
 
 // fp.c
