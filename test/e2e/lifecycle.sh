@@ -167,6 +167,21 @@ is one-start-wins 1 "$(grep -c won "$t/won")"
 for i in $(seq 6); do N delete --force same & done; wait
 is concurrent-delete 0 "$(ls "$t/state" | wc -l)"
 
+# A storm of everything on one id: whatever the order, nothing hangs and nothing stays.
+for k in $(seq 6); do
+    for i in $(seq 15); do
+        case $((RANDOM % 9)) in
+        0 | 1) N create --bundle "$b" storm ;; 2 | 3) N start storm ;; 4) N kill storm KILL ;; 5) N delete -f storm ;;
+        6) N state storm ;; 7) N exec storm true ;; 8) N pause storm; N resume storm ;;
+        esac
+    done >/dev/null 2>>"$t/storm" &
+done
+wait
+N delete -f storm; is storm-nothing-left "0 0" "$? $(ls "$t/state" | wc -l)"
+is storm-errors "" "$(grep -vE 'does not exist|already exists|being created|not running|not paused|stopped|already running|is paused|paused container|does not answer|was killed' "$t/storm" | head -n 3)"
+for i in $(seq 100); do pgrep -f "root $t/state" >/dev/null || break; sleep 0.05; done
+is storm-no-process "" "$(pgrep -f "root $t/state" | tr '\n' ' ')"
+
 # Terminals.
 bundle "$t/tty" 'stty -echo; echo ready; read x; echo "got $x"; stty size' "c['process']['terminal']=True; c['process']['consoleSize']={'height':33,'width':77}"
 python3 "$t/console.py" "$t/sock" 'word\n' >"$t/o" & c=$!
