@@ -15,12 +15,12 @@ void (*strace_enter)(struct task *t);
 void (*strace_exit)(struct task *t, long result);
 
 // The host has refused a memory call that was to go with the return of the last system call.
-static void run_refused(struct task *t, int err)
+static long refused(struct task *t, int err)
 {
     long r = mm_refused(t->mm, err);
     if (r == -ESRCH)
         task_exit_group(t, SIGKILL);
-    t->regs.rax = (uint64_t)r;
+    return r;
 }
 
 // Before anything but that return happens.
@@ -28,7 +28,7 @@ static void settle(struct task *t)
 {
     int err = t->ctx->ops->settle ? t->ctx->ops->settle(t->ctx) : 0;
     if (unlikely(err))
-        run_refused(t, err);
+        t->regs.rax = (uint64_t)refused(t, err);
 }
 
 static inline bool is_restart(long r)
@@ -54,6 +54,9 @@ static long call_traced(struct task *t, uint32_t arch)
     if (strace_enter)
         strace_enter(t);
     long r = call_checked(t, arch);
+    int err = t->ctx && t->ctx->ops->settle ? t->ctx->ops->settle(t->ctx) : 0;
+    if (err) // what is printed is what the guest gets
+        r = refused(t, err);
     uint64_t now = t->regs.orig_rax;
     t->regs.orig_rax = nr; // sigreturn clears it; the printer wants the call's number
     if (strace_exit)
@@ -180,7 +183,7 @@ void task_main(void *arg)
             t->nivcsw++;
             break;
         case PEV_REFUSED:
-            run_refused(t, -ev.code);
+            t->regs.rax = (uint64_t)refused(t, -ev.code);
             break;
         case PEV_DEAD:
             run_dead(t);
