@@ -44,8 +44,8 @@ void st_marshal_take(struct st_context *c, const struct user_regs *r)
         if (valid & 0x100u << i)
             range_add(m, a[i], SLOT_PROBED, READ_SHARED(s->out_len[i]));
     }
-    uint32_t extra = valid >> 31 ? MIN(READ_SHARED(s->nextra), (uint32_t)SLOT_EXTRA_MAX) : 0;
-    for (uint32_t i = 0; i < extra; i++)
+    uint32_t extra = valid >> 31 ? READ_SHARED(s->nextra) : 0;
+    for (uint32_t i = 0; i < extra && i < SLOT_EXTRA_MAX; i++)
         range_add(m, READ_SHARED(s->extra[i].addr), READ_SHARED(s->extra[i].off),
                   READ_SHARED(s->extra[i].len));
     m->used = (m->used + 15) & ~15u;
