@@ -547,9 +547,13 @@ static void robust_walk(struct task *t)
     uint64_t list = t->robust_list.v;
     if (get_user(t->mm, t->robust_list, head) != 0)
         return;
-    uint64_t e = head.next;
+    uint64_t e = head.next, seen = 0;
     for (unsigned i = 0; (e & ~1ull) != list && i < ROBUST_ENTRIES_MAX; i++) {
         uint64_t next;
+        if (e == seen) // a ring that the head is not in: all of it has been looked at
+            break;
+        if ((i & (i - 1)) == 0)
+            seen = e;
         int err = get_user(t->mm, UADDR(e & ~1ull), next);
         if ((e & ~1ull) != (head.pending & ~1ull) &&
             robust_death(t, (e & ~1ull) + head.offset, e & 1, false) < 0)

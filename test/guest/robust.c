@@ -118,4 +118,27 @@ GT(robust_hostile_list)
         GT_EQ(st, 3 << 8);
     }
 }
+// A list that never comes back to its head: each word in it is seen, and the end is reached.
+static struct ring { struct ring *next; unsigned word; unsigned pad; } ring[3];
+static struct { struct ring *next; long offset; struct ring *pending; } ring_head;
+static void *in_ring(void *p)
+{
+    unsigned tid = (unsigned)syscall(SYS_gettid);
+    for (int i = 0; i < 3; i++)
+        ring[i] = (struct ring){&ring[i == 2 ? 1 : i + 1], tid, 0};
+    ring_head.next = &ring[0];
+    ring_head.offset = 8;
+    GT_OK(syscall(SYS_set_robust_list, &ring_head, 24));
+    return p;
+}
+GT(robust_ring)
+{
+    for (int k = 0; k < 50; k++) {
+        pthread_t th;
+        GT_EQ(pthread_create(&th, NULL, in_ring, NULL), 0);
+        pthread_join(th, NULL);
+        for (int i = 0; i < 3; i++)
+            GT_EQ(ring[i].word, 0x40000000); // FUTEX_OWNER_DIED
+    }
+}
 GT_MAIN
