@@ -43,7 +43,7 @@ void utsns_put(struct utsns *u)
 
 // --- IPC ---
 SLAB_DEFINE(ipcns_slab, struct ipcns);
-static void (*ipcns_release[4])(struct ipcns *); // [C] after the constructors
+static void (*ipcns_release[8])(struct ipcns *); // [C] after the constructors
 static size_t nipcns_release;
 
 void ipcns_on_release(void (*fn)(struct ipcns *))

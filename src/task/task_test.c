@@ -99,6 +99,46 @@ TEST(pid_numbers_are_not_reused_at_once)
     pidns_put(ns);
 }
 
+TEST(container_limit_and_end)
+{
+    struct task_container *c = task_container_new(2);
+    assert_non_null(c);
+    mutex_lock(&tasklist_lock);
+    assert_int_equal(task_container_charge_locked(c), 0);
+    assert_int_equal(task_container_charge_locked(c), 0);
+    assert_int_equal(task_container_charge_locked(c), -EAGAIN);
+    task_container_uncharge_locked(c);
+    assert_int_equal(task_container_charge_locked(c), 0);
+    task_container_uncharge_locked(c);
+    c->dying = true;
+    assert_int_equal(task_container_charge_locked(c), -ENOMEM);
+    task_container_uncharge_locked(c);
+    assert_int_equal(c->ntasks, 0);
+    mutex_unlock(&tasklist_lock);
+    task_container_put(c);
+}
+
+static int ipcns_ended;
+static void on_ipcns_end(struct ipcns *ns)
+{
+    ipcns_ended++;
+}
+TEST(ipc_namespace_end)
+{
+    struct ipcns *a = ipcns_new(), *b = ipcns_new();
+    assert_non_null(a);
+    assert_non_null(b);
+    assert_true(a->ino != b->ino);
+    ipcns_on_release(on_ipcns_end);
+    int before = ipcns_ended;
+    ipcns_put(ipcns_get(a));
+    assert_int_equal(ipcns_ended, before);
+    ipcns_put(a);
+    assert_int_equal(ipcns_ended, before + 1);
+    ipcns_put(b);
+    assert_int_equal(ipcns_ended, before + 2);
+}
+
 TEST(pid_limits_and_set_tid)
 {
     struct pidns *ns, *in;
