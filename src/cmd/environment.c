@@ -69,8 +69,12 @@ static int enter_network(const struct spec *s, struct err *e)
     if (n->path)
         return join_network(n->path, e);
     if (unshare(CLONE_NEWNET) < 0) {
-        if (errno == EPERM && geteuid() != 0)
-            return 0; // the sandbox has none anyway; without rights nobody can join ours
+        bool hooks = false;
+        for (int i = 0; i < HOOK_KINDS; i++)
+            hooks |= s->hooks[i].n > 0;
+        // The sandbox has none anyway. Hooks, though, must not take the host's for the container's.
+        if (errno == EPERM && !hooks)
+            return 0;
         return err_errno(e, -errno, "linux.namespaces: new network namespace");
     }
     loopback_up();
