@@ -183,6 +183,16 @@ part_kill() { # nacre's processes die; docker sees the container end, and a new 
         D rm -f ck >/dev/null
     done
 }
+part_measure() { # asked for by name: `docker run true`, nacre and runc in turns, medians
+    local i r
+    R --runtime runc --network none bb true; R --runtime nacre --network none bb true
+    for i in $(seq "${MEASURE_RUNS:-15}"); do
+        for r in runc nacre; do
+            /usr/bin/time -f "$r %e" $DOCKER run --rm --runtime $r --network none bb true 2>&1 </dev/null
+        done
+    done | grep -E '^(runc|nacre) [0-9.]+$' | sort -k 1,1 -k 2,2n | awk '{v[$1, ++n[$1]] = $2} END {for (r in n) printf "# docker run true, %s: median %s s, best %s s\n", r, v[r, int((n[r] + 1) / 2)], v[r, 1]}'
+    echo "ok measured"
+}
 part_cycles() { # for the soak: containers come and go
     local i n=${SOAK_CYCLES:-500} good=0
     for i in $(seq "$n"); do [ "$(R bb echo "$i")" = "$i" ] && good=$((good + 1)); done
