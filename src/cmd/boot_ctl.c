@@ -185,7 +185,7 @@ static void do_update(struct request *q)
         else
             v.pids_max = old.pids_max;
         sched_set_headroom(set_machine_limits(&v));
-        task_machine_changed(q->b->first);
+        boot_machine_changed();
     }
     ctl_tell(q->b->fd, CTL_REPLY, q->m.token, 0, nullptr);
 }

@@ -80,6 +80,28 @@ static struct boot_container *container_find(const char *id)
     return found;
 }
 
+void boot_machine_changed(void)
+{
+    struct list *it;
+    struct boot_container *last = nullptr; // the one done; it keeps its place on the list meanwhile
+    for (;;) {
+        struct boot_container *b = nullptr;
+        mutex_lock(&containers_lock);
+        // From the start again if that one has ended: twice does no harm.
+        it = last && !list_empty(&last->link) ? last->link.next : containers.next;
+        for (; it != &containers && !b; it = it->next) {
+            b = list_entry(it, struct boot_container, link);
+            b = __atomic_load_n(&b->ready, __ATOMIC_ACQUIRE) ? boot_container_get(b) : nullptr;
+        }
+        mutex_unlock(&containers_lock);
+        boot_container_put(last);
+        if (!b)
+            return;
+        task_machine_changed(b->first);
+        last = b;
+    }
+}
+
 // --- the end ------------------------------------------------------------------------------------
 // From the last fiber of its first process.
 static void on_first_exit(struct thread_group *g, int wait_status, void *arg)

@@ -46,6 +46,7 @@ MUST_CHECK int boot_container_build(struct boot_container *b, struct boot_config
 // CTL_JOIN: control socket, configuration, socket to the Gofer, then standard streams by the bits of
 // `streams`; those that are kept become -1. Answers; what comes after that goes to the new socket.
 void boot_join(struct boot_container *sandbox, uint32_t token, int *fds, int nfds, int streams);
+void boot_machine_changed(void); // limits: for the tasks of all of them
 // Nobody stands for it any more.
 void boot_container_abandon(struct boot_container *b);
 
