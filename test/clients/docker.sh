@@ -84,7 +84,7 @@ part_flags() {
     like memory 'MemTotal: *65536 kB' "$(R --memory 64m bb grep MemTotal /proc/meminfo)"
     is cpus 1 "$(R --cpus 1 bb nproc)"
     R --pids-limit 10 bb sh -c 'for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 2 & done; wait' >/dev/null 2>&1; [ $? != 0 ]; is pids-limit 0 $?
-    is privileged-proc 0 "$(R --privileged bb true; echo $?)"
+    is privileged 0 "$(R --privileged bb true; echo $?)"
 }
 part_life() {
     D run -d --name ca bb sh -c 'trap "echo got; exit 7" TERM; echo begun; while :; do sleep 0.1; done' >/dev/null
