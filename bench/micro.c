@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Micro benchmarks of what programs ask of a kernel. Prints "name<TAB>nanoseconds" per line: the
-// median of REPS runs. Runs natively and in a sandbox; bench/run.sh makes ratios of the two.
+// Micro benchmarks of what programs ask of a kernel. Prints "name<TAB>nanoseconds<TAB>spread" per
+// line: the median of REPS runs, and how far the quartiles lie apart, in percent of it. Runs natively
+// and in a sandbox; bench/run.sh makes ratios of the two. "word ping-pong" asks nothing of a kernel: it
+// says how far apart the machine's CPUs are, on which every handover depends.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>
@@ -9,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -60,6 +63,14 @@ static void b_stat(int n)
     while (n--)
         if (stat("/usr/bin/env", &st))
             die("stat");
+}
+static void b_pread_ro(int n)
+{
+    int fd = open("/usr/bin/env", O_RDONLY);
+    while (n--)
+        if (pread(fd, buf, 4096, 0) != 4096)
+            die("pread");
+    close(fd);
 }
 static void b_open(int n)
 {
@@ -160,6 +171,24 @@ static void b_pingpong(int n)
     for (int i = 0; i < 2; i++)
         close(a[i]), close(b[i]);
 }
+static void b_unix(int n) // request and reply of 64 bytes between processes, as a database's client does
+{
+    int s[2];
+    if (socketpair(AF_UNIX, SOCK_STREAM, 0, s))
+        die("socketpair");
+    pid_t p = fork();
+    if (p == 0) {
+        while (n--)
+            if (read(s[1], buf, 64) != 64 || write(s[1], buf, 64) != 64)
+                _exit(1);
+        _exit(0);
+    }
+    for (int i = 0; i < n; i++)
+        if (write(s[0], buf, 64) != 64 || read(s[0], buf, 64) != 64)
+            die("unix");
+    waitpid(p, 0, 0);
+    close(s[0]), close(s[1]);
+}
 static void b_pipe_self(int n)
 {
     int a[2];
@@ -188,6 +217,27 @@ static void b_mutex2(int n)
     lock_loop((void *)(long)(n / 2));
     pthread_join(t, 0);
 }
+static _Alignas(64) volatile int word;
+static void *word_back(void *arg)
+{
+    for (long i = (long)arg; i; i--) {
+        while (word != 1)
+            __builtin_ia32_pause();
+        word = 0;
+    }
+    return 0;
+}
+static void b_word(int n)
+{
+    pthread_t t;
+    pthread_create(&t, 0, word_back, (void *)(long)n);
+    while (n--) {
+        word = 1;
+        while (word)
+            __builtin_ia32_pause();
+    }
+    pthread_join(t, 0);
+}
 static const struct {
     const char *name;
     void (*fn)(int);
@@ -198,6 +248,7 @@ static const struct {
     {"clock_gettime (vDSO)", b_clock, 100000},
     {"clock_gettime (syscall)", b_clock_sys, 20000},
     {"pread 4 KiB cached", b_pread, 10000},
+    {"pread 4 KiB of a program", b_pread_ro, 10000},
     {"pwrite 4 KiB", b_pwrite, 5000},
     {"fstat", b_fstat, 20000},
     {"stat cached", b_stat, 10000},
@@ -207,11 +258,13 @@ static const struct {
     {"page touch", b_touch, 20000},
     {"pipe write+read, one process", b_pipe_self, 10000},
     {"pipe ping-pong, two processes", b_pingpong, 3000},
+    {"AF_UNIX request+reply", b_unix, 3000},
     {"mutex, two threads", b_mutex2, 200000},
     {"thread create+join", b_thread, 1000},
     {"fork+exit+wait", b_fork, 200},
     {"posix_spawn+wait", b_vfork_exec, 100},
     {"fork+exec+wait", b_fork_exec, 100},
+    {"word ping-pong, no kernel", b_word, 20000},
 };
 static int cmp(const void *a, const void *b)
 {
@@ -237,7 +290,8 @@ int main(int argc, char **argv)
             r[k] = (now() - t) / benches[i].n;
         }
         qsort(r, REPS, sizeof(*r), cmp);
-        printf("%s\t%.1f\n", benches[i].name, r[REPS / 2]);
+        printf("%s\t%.1f\t%.0f\n", benches[i].name, r[REPS / 2],
+               100 * (r[REPS * 3 / 4] - r[REPS / 4]) / r[REPS / 2]);
         fflush(stdout);
     }
     unlink(file_name);
