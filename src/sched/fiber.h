@@ -135,9 +135,10 @@ void hostpoll_change(struct hostpoll *hp, uint32_t epoll_events);
 struct source {
     struct list link;     // scheduler's
     uint32_t waiting;     // [A] scheduler's
-    bool armed;           // [A] an event has been asked for; its handler clears this
+    bool armed;           // its owner's: an event has been asked for
     void (*look)(struct source *); // takes what is there. Any worker, outside fibers; must not park
-    void (*arm)(struct source *);  // asks for an event with the next input, or at once if there is one
+    // Asks for an event with the next input, or at once if there is one; again and again.
+    void (*arm)(struct source *);
 };
 void source_add(struct source *s);
 void source_del(struct source *s);

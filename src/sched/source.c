@@ -50,8 +50,7 @@ void sources_arm(void)
     spin_lock(&source_lock);
     list_for_each(it, &sources) {
         struct source *s = list_entry(it, struct source, link);
-        if (__atomic_load_n(&s->waiting, __ATOMIC_SEQ_CST) &&
-            !__atomic_exchange_n(&s->armed, true, __ATOMIC_SEQ_CST))
+        if (__atomic_load_n(&s->waiting, __ATOMIC_SEQ_CST))
             s->arm(s);
     }
     spin_unlock(&source_lock);

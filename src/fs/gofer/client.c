@@ -156,30 +156,39 @@ static void source_look(struct source *s)
 {
     receive(container_of(s, struct gofer_client, source));
 }
+static void arm_locked(struct gofer_client *c) REQUIRES(c->arm_lock)
+{
+    c->source.armed = true;
+    hostpoll_change(&c->poll, EPOLLIN | EPOLLRDHUP | EPOLLONESHOT | (c->want_out ? EPOLLOUT : 0u));
+}
 static void source_arm(struct source *s)
 {
     struct gofer_client *c = container_of(s, struct gofer_client, source);
-    hostpoll_change(&c->poll, EPOLLIN | EPOLLRDHUP | EPOLLONESHOT |
-                                  (READ_SHARED(c->want_out) ? EPOLLOUT : 0u));
+    spin_lock(&c->arm_lock);
+    if (!c->source.armed)
+        arm_locked(c);
+    spin_unlock(&c->arm_lock);
 }
 static void wait_for_room(struct gofer_client *c)
 {
-    WRITE_SHARED(c->want_out, true);
-    __atomic_store_n(&c->source.armed, true, __ATOMIC_SEQ_CST);
-    source_arm(&c->source);
+    spin_lock(&c->arm_lock);
+    c->want_out = true;
+    arm_locked(c);
+    spin_unlock(&c->arm_lock);
 }
 static void on_poll(struct hostpoll *hp, uint32_t events)
 {
     struct gofer_client *c = container_of(hp, struct gofer_client, poll);
+    spin_lock(&c->arm_lock);
     if (events & EPOLLOUT)
-        WRITE_SHARED(c->want_out, false);
-    // The end of the connection is heard of in any case. Armed again is what still waits for room.
-    bool out = READ_SHARED(c->want_out);
-    __atomic_store_n(&c->source.armed, out, __ATOMIC_SEQ_CST);
-    if (out)
-        source_arm(&c->source);
-    else
-        hostpoll_change(&c->poll, EPOLLRDHUP | (uint32_t)EPOLLET);
+        c->want_out = false;
+    if (c->want_out) {
+        arm_locked(c); // what still waits for room
+    } else {
+        c->source.armed = false;
+        hostpoll_change(&c->poll, EPOLLRDHUP | (uint32_t)EPOLLET); // the end is heard of in any case
+    }
+    spin_unlock(&c->arm_lock);
     if (events & (EPOLLIN | EPOLLHUP | EPOLLERR | EPOLLRDHUP))
         receive(c);
     if (events & EPOLLOUT) {

@@ -35,7 +35,8 @@ struct gofer_client {
     struct hostpoll poll;
     struct source source;       // its answers, to idle workers
     bool polled;
-    bool want_out;              // [A] somebody waits for room to send
+    struct spinlock arm_lock;   // source.armed and the events asked for are one
+    bool want_out;              // [arm_lock] somebody waits for room to send
     uint32_t msize;             // [C after new]
     bool ext;                   // [C after new] the server knows our extensions
     uint64_t ncalls;            // [A] requests sent, for tests and statistics
