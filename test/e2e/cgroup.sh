@@ -195,7 +195,7 @@ frozen() { if [ -n "$v2" ]; then grep -c 'frozen 1' "/sys/fs/cgroup/$name/nacre/
 yes pause N pause c3
 is pause-frozen 1 "$(frozen)"
 is pause-state paused "$(N state c3 | python3 -c 'import json,sys; print(json.load(sys.stdin)["status"])')"
-is pause-ps "[1]" "$(N ps --format json c3 | tr -d ' ')"
+is pause-ps "[$(N state c3 | python3 -c 'import json,sys; print(json.load(sys.stdin)["pid"])')]" "$(N ps --format json c3 | tr -d ' ')"
 is pause-still-frozen 1 "$(frozen)"
 yes resume N resume c3
 is resume-runs "up" "$(N exec c3 sh -c 'echo up')"
