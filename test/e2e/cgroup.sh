@@ -5,7 +5,7 @@ NACRE=${NACRE:?}
 PLATFORM=${PLATFORM:-systrap}
 status=0
 t=$(mktemp -d /tmp/nacre-cg.XXXXXX)
-name=nacre-e2e-$$
+name=nacre-e2e-${t##*.} # not the pid: tests run in pid namespaces, several at once
 N() { timeout 60 "$NACRE" --platform="$PLATFORM" --root "$t/state" "$@" </dev/null; }
 groups() { find /sys/fs/cgroup -maxdepth 4 -type d -name "$name*" 2>/dev/null; }
 finish() {
