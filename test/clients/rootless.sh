@@ -7,7 +7,7 @@ command -v newuidmap >/dev/null || skip "uidmap is not installed"
 U=nacretest$$ H=$T/user
 setpriv --reuid 64999 --regid 64999 --clear-groups unshare -Ur true 2>/dev/null || skip "no user namespaces for ordinary users here"
 useradd -M -d "$H" -s /bin/sh "$U" 2>/dev/null || skip "cannot add a user"
-cleanup() { P rm -af -t 0; pkill -KILL -u "$U"; userdel "$U"; sed -i "/^$U:/d" /etc/subuid /etc/subgid; }
+cleanup() { P rm -af -t 0; pkill -KILL -u "$U"; until_ok 5 userdel "$U" || userdel -f "$U"; sed -i "/^$U:/d" /etc/subuid /etc/subgid; }
 chmod 755 "$T"
 install -d -o "$U" "$H" "$H/run" "$H/conf"
 install -m 755 "$NACRE" "$T/nacre"
