@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 BUILD=${BUILD:-build}
 NACRE=$PWD/$BUILD/nacre
 mkdir -p "$BUILD/bench"
-for p in micro spawn; do cc -O2 -pthread "bench/$p.c" -o "$BUILD/bench/$p"; done
+for p in micro spawn policy; do cc -O2 -pthread "bench/$p.c" -o "$BUILD/bench/$p"; done
 M=$PWD/$BUILD/bench/micro S=$PWD/$BUILD/bench/spawn
 t=$(mktemp -d)
 trap 'rm -rf "$t"' EXIT
@@ -46,14 +46,15 @@ fi
 python3 - "$t" "${cols[@]}" <<'P'
 import sys
 t, cols = sys.argv[1], sys.argv[2:]
-d = {c: dict(l.rstrip("\n").split("\t") for l in open(f"{t}/{c}")) for c in cols}
+d = {c: {l.split("\t")[0]: l.rstrip("\n").split("\t")[1:] for l in open(f"{t}/{c}")} for c in cols}
 print("| what | " + " | ".join(f"{c}, ns" if c == "native" else f"{c}, ns (x native)" for c in cols) + " |")
 print("|---" * (len(cols) + 1) + "|")
 for k, v in d["native"].items():
-    row = [f"{float(v):,.0f}"]
+    v, spread = v
+    row = [f"{float(v):,.0f} ±{spread}%"]
     for c in cols[1:]:
         x = d[c].get(k)
-        row.append(f"{float(x):,.0f} ({float(x)/float(v):.2f})" if x else "-")
+        row.append(f"{float(x[0]):,.0f} ±{x[1]}% ({float(x[0])/float(v):.2f})" if x else "-")
     print(f"| {k} | " + " | ".join(row) + " |")
 P
 [ $# = 0 ] || exit 0
@@ -82,16 +83,35 @@ fi
 row "python3 -c pass" 15 /usr/bin/python3 -c pass
 row "sh: 200 forks" 5 /bin/sh -c 'i=0; while [ $i -lt 200 ]; do /bin/true; i=$((i+1)); done'
 row "find /usr -xdev" 3 /usr/bin/find /usr -xdev
+echo
+echo "| programs, inside a running sandbox: first / later run | native, ms | nacre, ms |"
+echo "|---|---|---|"
+L=$PWD/bench/loads.sh
+"$L" prepare "$t/loads"
+for l in $("$L" names); do
+    a=$("$L" run "$l" "$t/loads" | cut -f2,3 --output-delimiter=' / ' || true)
+    b=$("$NACRE" do -- "$L" run "$l" "$t/loads" | cut -f2,3 --output-delimiter=' / ' || true)
+    echo "| $l | ${a:--} | ${b:--} |"
+done
+echo
+echo "| polling policy, units per second | native | nacre | native, one CPU | nacre, one CPU |"
+echo "|---|---|---|---|---|"
+P=$PWD/$BUILD/bench/policy
+for l in calls busy2 spin64 futex64; do
+    echo "| $l | $("$P" "$l" | cut -f2) | $("$NACRE" do -- "$P" "$l" | cut -f2) |" \
+        "$(taskset -c 0 "$P" "$l" | cut -f2) | $(taskset -c 0 "$NACRE" do -- "$P" "$l" | cut -f2) |"
+done
 # Memory and CPU of an idle sandbox: all its processes together.
-"$NACRE" do -- /bin/sleep 30 &
+"$NACRE" do -- /bin/sleep 90 &
 pid=$!
 sleep 2
 tree() { local p; for p in $(cat /proc/"$1"/task/*/children 2>/dev/null); do echo "$p"; tree "$p"; done; }
 pids="$pid $(tree $pid)"
 ticks() { local s=0 p; for p in $pids; do set -- $(sed 's/.*) //' "/proc/$p/stat"); s=$((s + ${12} + ${13})); done; echo $s; }
-a=$(ticks); sleep 5; b=$(ticks)
+wakes() { local s=0 p v; for p in $pids; do v=$(cat /proc/"$p"/task/*/status | awk '/ctxt/ {n += $2} END {print n + 0}'); s=$((s + v)); done; echo $s; }
+a=$(ticks); wa=$(wakes); sleep 60; b=$(ticks); wb=$(wakes)
 pss=0
 for p in $pids; do v=$(awk '/^Pss:/ {print $2}' "/proc/$p/smaps_rollup"); pss=$((pss + ${v:-0})); done
 echo
-echo "Idle sandbox (sleep): PSS of its $(echo $pids | wc -w) processes $pss KiB; CPU in 5 s: $(((b - a) * 10)) ms."
+echo "Idle sandbox (sleep): PSS of its $(echo $pids | wc -w) processes $pss KiB; CPU in 60 s: $(((b - a) * 10)) ms, $((wb - wa)) context switches."
 kill $pid 2>/dev/null; wait $pid 2>/dev/null || true
