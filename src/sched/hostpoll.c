@@ -88,7 +88,7 @@ int hostpoll_add(struct hostpoll *hp, int fd, uint32_t epoll_events,
 void hostpoll_change(struct hostpoll *hp, uint32_t epoll_events)
 {
     struct epoll_event ev = {.events = epoll_events, .data.u64 = hp->gen};
-    if (!hp->dead)
+    if (!READ_SHARED(hp->dead)) // a handler may be at it while hostpoll_del waits for its end
         host_call(__NR_epoll_ctl, sched_epfd, EPOLL_CTL_MOD, hp->fd, &ev);
 }
 
@@ -98,7 +98,7 @@ void hostpoll_del(struct hostpoll *hp)
         return;
     struct slot *s = slot_at((uint32_t)hp->gen);
     struct epoll_event ev = {};
-    hp->dead = true;
+    WRITE_SHARED(hp->dead, true);
     host_call(__NR_epoll_ctl, sched_epfd, EPOLL_CTL_DEL, hp->fd, &ev);
     spin_lock(&s->lock);
     s->gen++;
