@@ -31,6 +31,7 @@ constexpr uint64_t POLL_TICKS = 150'000;  // ~50 us without activity, at most, b
 constexpr uint64_t POLL_TICKS_MIN = 20'000;
 constexpr uint64_t SERVE_TICKS = 60'000;  // ~20 us at most between looks at timers and descriptors
 constexpr uint64_t STUCK_TICKS = 30'000;  // ~10 us: a queue that does not move is helped
+constexpr uint64_t GLANCE_TICKS = 12'000; // ~4 us
 constexpr int EVENTS_MAX = 32;
 
 static struct worker workers[WORKERS_MAX];
@@ -223,6 +224,17 @@ static struct fiber *worker_spin(struct worker *w)
     return f;
 }
 
+// With more threads than CPUs a worker does not poll, but what it has just answered often calls again
+// at once, and going to sleep, the bell and waking up take longer than this look.
+static struct fiber *worker_glance(struct worker *w)
+{
+    struct fiber *f = nullptr;
+    while (!(f = user_take(w)) && !__atomic_load_n(&w->runq_len, __ATOMIC_RELAXED) &&
+           __rdtsc() - w->active_at < GLANCE_TICKS)
+        __builtin_ia32_pause();
+    return f;
+}
+
 // --- sleeping ------------------------------------------------------------------------------------
 static ktime_t cover_take(struct worker *w)
 {
@@ -341,8 +353,12 @@ static void worker_loop(struct worker *w)
                 (READ_SHARED(w->nuser) || READ_SHARED(sources_waiting)) && poll_allowed(w)) {
                 f = worker_spin(w);
             } else {
-                timer_serve();
-                if (!READ_SHARED(w->runq_len))
+                if (now - w->active_at < GLANCE_TICKS && READ_SHARED(w->nuser) && may_poll &&
+                    READ_SHARED(headroom) >= (uint32_t)ncpus && !user_shares_cpu(w))
+                    f = worker_glance(w);
+                if (!f)
+                    timer_serve();
+                if (!f && !READ_SHARED(w->runq_len))
                     f = worker_sleep(w);
             }
         }

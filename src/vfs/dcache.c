@@ -8,6 +8,7 @@
 // through inode release) with no lock of this file held.
 #include "vfs/internal.h"
 #include "abi/errno.h"
+#include "kern/limits.h"
 #include <string.h>
 
 SLAB_DEFINE(dentry_slab, struct dentry);
@@ -17,7 +18,8 @@ static struct list lru = LIST_INIT(lru);       // [dentry_lock] oldest first
 static size_t lru_count;                       // [dentry_lock]
 static uint64_t rename_seq;                    // [A]
 static bool shrinking;                         // [A]
-constexpr size_t DCACHE_UNUSED_MAX = 20'000;
+// A file of an overlay has two entries, of about 500 bytes with their inodes.
+constexpr uint64_t DCACHE_UNUSED_MIN = 20'000, DCACHE_UNUSED_MAX = 200'000, DCACHE_SHARE = 16 << 10;
 constexpr size_t SHRINK_BATCH = 64;
 
 static uint64_t key_hash(const struct dentry *dir, const char *name, size_t n)
@@ -50,6 +52,13 @@ static void lru_del_locked(struct dentry *d)
         return;
     list_del(&d->lru);
     lru_count--;
+}
+
+// Unused entries that may stay: by the container's memory, a thirty-second of it at most.
+static size_t unused_max(void)
+{
+    uint64_t n = machine_mem_total() / DCACHE_SHARE;
+    return n < DCACHE_UNUSED_MIN ? DCACHE_UNUSED_MIN : MIN(n, DCACHE_UNUSED_MAX);
 }
 
 // Out of table, LRU and its siblings' list. The table's reference becomes the caller's.
@@ -174,7 +183,7 @@ void dentry_put(struct dentry *d)
             return;
     spin_lock(&dentry_lock);
     bool freed = put_locked(d);
-    size_t excess = lru_count > DCACHE_UNUSED_MAX ? lru_count - DCACHE_UNUSED_MAX : 0;
+    size_t max = unused_max(), excess = lru_count > max ? lru_count - max : 0;
     spin_unlock(&dentry_lock);
     if (freed)
         dentry_free_chain(d);
