@@ -27,12 +27,20 @@ static void tree(int dir)
     CHECK(symlinkat("/etc", dir, "l") == 0);
     CHECK(mkfifoat(dir, "p", 0600) == 0);
 }
+static void top_remove(void)
+{
+    char cmd[64];
+    snprintf(cmd, sizeof(cmd), "chmod -R u+rwx %s; rm -rf %s", top, top);
+    if (system(cmd) != 0)
+        fprintf(stderr, "left: %s\n", top);
+}
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     if (!top[0]) {
         strcpy(top, "/tmp/nacre-fuzz-XXXXXX");
         CHECK(mkdtemp(top));
+        CHECK(atexit(top_remove) == 0);
         // Tallocate and Tsetattr come with any size: none of it is to fill the disk.
         signal(SIGXFSZ, SIG_IGN);
         CHECK(setrlimit(RLIMIT_FSIZE, &(struct rlimit){1 << 20, 1 << 20}) == 0);
