@@ -61,7 +61,7 @@ static int spot_end(struct spot *s, int err, uint32_t notify)
         dentry_rehash(s->d);
     mutex_unlock(&di->lock);
     if (!err)
-        fsnotify(di, nullptr, notify, s->d->name, 0);
+        fsnotify_entry(di, s->d, notify);
     dentry_put(s->d);
     path_put(s->dir);
     return err;
@@ -182,7 +182,7 @@ static void notify_removed(struct inode *di, struct dentry *d, uint32_t isdir)
     struct inode *i = dentry_inode(d);
     if (!isdir)
         fsnotify(i, nullptr, IN_ATTRIB, nullptr, 0);
-    fsnotify(di, nullptr, IN_DELETE | isdir, d->name, 0);
+    fsnotify_entry(di, d, IN_DELETE | isdir);
     if (READ_SHARED(d->mounted))
         mounts_detach_dentry(d);
 }

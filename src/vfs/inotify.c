@@ -304,7 +304,10 @@ void fsnotify(struct inode *i, struct dentry *d, uint32_t mask, const char *name
         inode_changed(i);
     if (!__atomic_load_n(&nwatches, __ATOMIC_RELAXED))
         return;
-    struct dentry *up = d ? dentry_parent_get(d) : nullptr;
+    char own[256];
+    struct dentry *up = nullptr;
+    if (d)
+        dentry_position(d, own, &up);
     struct inode *pi = up && up != d ? READ_SHARED(up->inode) : nullptr;
     if (!READ_SHARED(i->marks) && !(pi && READ_SHARED(pi->marks))) {
         if (up)
@@ -315,12 +318,23 @@ void fsnotify(struct inode *i, struct dentry *d, uint32_t mask, const char *name
     list_init(&ended);
     mutex_lock(&marks_lock);
     if (pi && pi != i)
-        tell(pi, mask, d->name, cookie, d->unhashed, &ended);
+        tell(pi, mask, own, cookie, READ_SHARED(d->unhashed), &ended);
     tell(i, mask, name, cookie, false, &ended);
     mutex_unlock(&marks_lock);
     watches_free(&ended);
     if (up)
         dentry_put(up);
+}
+
+void fsnotify_entry(struct inode *dir, struct dentry *d, uint32_t mask)
+{
+    char name[256];
+    struct dentry *up;
+    if (!__atomic_load_n(&nwatches, __ATOMIC_RELAXED))
+        return;
+    dentry_position(d, name, &up);
+    dentry_put(up);
+    fsnotify(dir, nullptr, mask, name, 0);
 }
 
 void inotify_dentry_gone(struct dentry *d)

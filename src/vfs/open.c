@@ -61,7 +61,7 @@ static void notify_open(struct file *f, bool created)
     if (created) {
         struct dentry *dir = dentry_parent_get(d);
         if (dir->inode)
-            fsnotify(dir->inode, nullptr, IN_CREATE, d->name, 0);
+            fsnotify_entry(dir->inode, d, IN_CREATE);
         dentry_put(dir);
     }
     fsnotify(f->inode, d, IN_OPEN | isdir, nullptr, 0);

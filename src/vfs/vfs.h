@@ -381,6 +381,9 @@ void dentry_rehash(struct dentry *d);  // enters an unhashed one; failure leaves
 // After a successful rename: od takes the place (parent, name) of nd; with exchange also nd of od.
 void dentry_move(struct dentry *od, struct dentry *nd, bool exchange);
 struct dentry *dentry_parent_get(struct dentry *d);
+// To the watches on dir: something happened under the name that d has, or had. A rename may change it
+// at any time, so it is copied.
+void fsnotify_entry(struct inode *dir, struct dentry *d, uint32_t mask);
 // Name and parent (ref) as they are at one moment, for those who hold no lock (d_revalidate).
 size_t dentry_position(struct dentry *d, char name[static 256], struct dentry **parent);
 // For inotify: keeps d cached without holding it (so that its removal is seen). Unwatch is for a d
