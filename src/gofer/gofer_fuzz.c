@@ -12,10 +12,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-static char top[64];
 static int rm_one(const char *p, const struct stat *st, int flag, struct FTW *f)
 {
-    return f->level == 0 ? 0 : remove(p);
+    return remove(p);
 }
 static void tree(int dir)
 {
@@ -27,24 +26,14 @@ static void tree(int dir)
     CHECK(symlinkat("/etc", dir, "l") == 0);
     CHECK(mkfifoat(dir, "p", 0600) == 0);
 }
-static void top_remove(void)
-{
-    char cmd[64];
-    snprintf(cmd, sizeof(cmd), "chmod -R u+rwx %s; rm -rf %s", top, top);
-    if (system(cmd) != 0)
-        fprintf(stderr, "left: %s\n", top);
-}
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-    if (!top[0]) {
-        strcpy(top, "/tmp/nacre-fuzz-XXXXXX");
-        CHECK(mkdtemp(top));
-        CHECK(atexit(top_remove) == 0);
-        // Tallocate and Tsetattr come with any size: none of it is to fill the disk.
-        signal(SIGXFSZ, SIG_IGN);
-        CHECK(setrlimit(RLIMIT_FSIZE, &(struct rlimit){1 << 20, 1 << 20}) == 0);
-    }
+    char top[] = "/tmp/nacre-fuzz-XXXXXX";
+    CHECK(mkdtemp(top));
+    // Tallocate and Tsetattr come with any size: none of it is to fill the disk.
+    signal(SIGXFSZ, SIG_IGN);
+    CHECK(setrlimit(RLIMIT_FSIZE, &(struct rlimit){1 << 20, 1 << 20}) == 0);
     int dir = open(top, O_PATH | O_DIRECTORY | O_CLOEXEC);
     tree(dir);
     struct gofer_root roots[2] = {{.fd = dir, .parent = -1, .donate = true},
