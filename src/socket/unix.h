@@ -111,6 +111,11 @@ long unix_recv(struct socket *s, struct task *t, struct sockmsg *m, struct uio *
 void unix_msg_free(struct unix_msg *msg);
 void unix_msgs_free(struct list *msgs);
 
+// unix_opt.c: struct socket_ops
+long unix_ioctl(struct socket *s, struct task *t, unsigned cmd, uint64_t arg);
+int unix_getopt(struct socket *s, struct task *t, int level, int name, void *val, uint32_t *len);
+int unix_setopt(struct socket *s, struct task *t, int level, int name, const void *val, uint32_t len);
+
 // unix_scm.c
 struct unix_scm { // control data of one send
     struct unix_fds *fds; // owned
