@@ -40,6 +40,9 @@ struct guest {
 void guest_load(struct aspace *as, struct pcontext *ctx, const char *start, const char *end);
 void guest_regs(struct user_regs *r, const char *start, const char *entry);
 void guest_free(struct guest *g);
+// A space of its own with the code of platform_test.c, from entry.
+void guest_new(struct guest *g, const char *entry);
+extern const char g_zmm[], g_ymm[]; // there, for platform_fp_test.c
 // Until exit (call 60), an event that is no call, or until the handler says so.
 void guest_run(struct guest *g);
 // The same in a fiber of its own, which frees the context at the end.
