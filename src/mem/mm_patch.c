@@ -146,16 +146,24 @@ static void patch_record(struct mm_patches *s, const struct ppatch *p)
     spin_unlock(&s->lock);
 }
 
-// [s->lock] The last one of the first block takes its place.
-static void patch_forget(struct mm_patches *s, struct patch *p)
+// [s->lock] An empty first block goes when another one follows it.
+static void first_block_trim(struct mm_patches *s)
 {
     struct patch_block *b = s->blocks;
+    if (b->n || !b->next)
+        return;
+    s->blocks = b->next;
+    s->nblocks--;
+    slab_free(&block_slab, b);
+}
+// [s->lock] The last one of the first block takes its place. That block is empty when the site that
+// room was made for could not be patched.
+static void patch_forget(struct mm_patches *s, struct patch *p)
+{
+    first_block_trim(s);
+    struct patch_block *b = s->blocks;
     *p = b->p[--b->n];
-    if (!b->n && b->next) {
-        s->blocks = b->next;
-        s->nblocks--;
-        slab_free(&block_slab, b);
-    }
+    first_block_trim(s);
 }
 
 static void hide(uint8_t *buf, uint64_t addr, size_t n, uint64_t at, const uint8_t *bytes, size_t len)

@@ -252,6 +252,27 @@ TEST(mm_patch_gives_way)
     teardown();
 }
 
+// Room was made for a site that the stub then refused: the records of the others are found.
+TEST(mm_patch_refused_after_a_full_block)
+{
+    setup();
+    uint64_t at = text_map(100, 2, 0);
+    for (uint64_t i = 0; i < 64; i++)
+        mm_patch_site(mm, ctx, at + 50 + i * 61);
+    refuse = true;
+    mm_patch_site(mm, ctx, at + 50 + 64 * 61);
+    refuse = false;
+    CHECK(!mm_mprotect(mm, ctx, at, PAGE_SIZE, PROT_READ | PROT_WRITE));
+    assert_true(raw_is_text(mm, at, PAGE_SIZE));
+    for (uint64_t i = 70; i < 90; i++)
+        mm_patch_site(mm, ctx, at + 50 + i * 61);
+    reads_as_text(mm, at, 2 * PAGE_SIZE);
+    CHECK(!mm_mprotect(mm, ctx, at, 2 * PAGE_SIZE, PROT_READ | PROT_WRITE));
+    assert_true(raw_is_text(mm, at, 2 * PAGE_SIZE));
+    fake_compare(mm);
+    teardown();
+}
+
 // More sites than a space may have, and than a page of trampolines holds.
 TEST(mm_patch_many)
 {
