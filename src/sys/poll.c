@@ -114,7 +114,6 @@ long sys_ppoll(struct task *t, uaddr_t fds, uint32_t nfds, uaddr_t tsp, uaddr_t 
 constexpr uint32_t SEL_IN = POLLRDNORM | POLLRDBAND | POLLIN | POLLHUP | POLLERR;
 constexpr uint32_t SEL_OUT = POLLWRBAND | POLLWRNORM | POLLOUT | POLLERR;
 constexpr uint32_t SEL_EX = POLLPRI;
-constexpr int SELECT_MAX = 1 << 20;
 
 struct select_sets {
     uint64_t *set[3]; // within one allocation; null: not given
@@ -215,8 +214,10 @@ static long do_select(struct task *t, int n, uaddr_t in, uaddr_t out, uaddr_t ex
     struct select_sets s = {};
     if (n < 0)
         return -EINVAL;
-    if (n > SELECT_MAX)
-        n = SELECT_MAX;
+    // Sets end where the table of descriptors ends: nothing beyond is read, judged or written.
+    int size = fdtab_size(t->files);
+    if (n > size)
+        n = size;
     long ret = select_copy_in(t, &s, n, u);
     if (!ret)
         ret = select_wait(t, &s, n, deadline);

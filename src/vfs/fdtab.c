@@ -141,20 +141,35 @@ static struct file *slot_clear(struct fdtab *t, uint32_t fd)
     return f;
 }
 
+// As large a table as the descriptors below `upto` need.
+static uint32_t cap_for_locked(const struct fdtab *t, uint32_t upto)
+{
+    uint32_t words = t->cap / 64, cap = FD_FIRST;
+    words = words < upto / 64 + 1 ? words : upto / 64 + 1;
+    while (words && !t->used[words - 1])
+        words--;
+    while (cap < words * 64)
+        cap *= 2;
+    return cap;
+}
+
 struct fdtab *fdtab_dup(struct fdtab *old, uint32_t upto)
 {
     for (;;) {
-        uint32_t cap = READ_SHARED(old->cap);
+        spin_lock(&old->lock);
+        uint32_t cap = cap_for_locked(old, upto);
+        spin_unlock(&old->lock);
         struct fdtab *t = fdtab_new_cap(cap);
         if (!t)
             return nullptr;
         spin_lock(&old->lock);
-        if (old->cap > cap) { // grew meanwhile
+        if (cap_for_locked(old, upto) > cap) { // grew meanwhile
             spin_unlock(&old->lock);
             fdtab_put(t, nullptr);
             continue;
         }
-        for (uint32_t w = 0; w < old->cap / 64; w++)
+        uint32_t words = (old->cap < cap ? old->cap : cap) / 64; // beyond is nothing to copy
+        for (uint32_t w = 0; w < words; w++)
             for (uint64_t bits = old->used[w]; bits; bits &= bits - 1) {
                 uint32_t fd = w * 64 + (uint32_t)__builtin_ctzll(bits);
                 if (fd >= upto)
@@ -401,6 +416,11 @@ void fdtab_iterate(struct fdtab *t, int from, bool (*fn)(int fd, struct file *f,
         if (!more)
             return;
     }
+}
+
+int fdtab_size(struct fdtab *t)
+{
+    return (int)READ_SHARED(t->cap);
 }
 
 int fdtab_count(struct fdtab *t)

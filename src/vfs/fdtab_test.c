@@ -37,8 +37,10 @@ TEST(fdtab_numbers)
     assert_int_equal(fd_get_cloexec(w.files, 1), 1);
     assert_int_equal(fd_get_cloexec(w.files, 900), 0);
     assert_int_equal(fdtab_count(w.files), 203);
+    assert_int_equal(fdtab_size(w.files), 1024);
     struct fdtab *copy = fdtab_dup(w.files, 100);
     assert_int_equal(fdtab_count(copy), 100);
+    assert_int_equal(fdtab_size(copy), 128); // not the 1024 of the original
     fdtab_close_on_exec(copy, copy);
     assert_int_equal(fdtab_count(copy), 51); // 70 went, 5 came back without the flag
     fdtab_put(copy, nullptr);

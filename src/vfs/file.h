@@ -140,6 +140,7 @@ void fdtab_cloexec_range(struct fdtab *t, uint32_t first, uint32_t last);
 // Calls fn for each open descriptor in order from `from`; stops when it returns false.
 void fdtab_iterate(struct fdtab *t, int from, bool (*fn)(int fd, struct file *f, void *arg), void *arg);
 int fdtab_count(struct fdtab *t);
+int fdtab_size(struct fdtab *t);  // descriptors that there is room for: a power of two, 64 or more
 uint64_t fdtab_id(const struct fdtab *t); // never used twice
 
 // --- record locks (lock.c) --- owner: the fdtab for POSIX locks, the file for OFD and flock.

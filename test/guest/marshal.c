@@ -259,7 +259,14 @@ GT(select_with_a_short_set)
     *set = 1ul << fds[1];
     GT_EQ(select(fds[1] + 1, 0, (fd_set *)set, 0, 0), 1);
     GT_EQ(*set, 1ul << fds[1]);
+    // ... and of those only as many as the table of descriptors has room for: 200 makes it 256.
+    GT_OK(close(GT_OK(dup2(fds[0], 200))));
     GT_ERR(select(65, 0, (fd_set *)set, 0, 0), EFAULT);
+    static unsigned long many[1 << 14]; // a table of 256: what is named beyond was never open
+    many[0] = *set;
+    many[(1 << 14) - 1] = 1;
+    GT_EQ(select(1 << 20, 0, (fd_set *)many, 0, 0), 1);
+    GT_EQ(many[(1 << 14) - 1], 1);
 }
 
 GT(addresses_of_sockets)

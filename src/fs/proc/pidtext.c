@@ -200,12 +200,10 @@ static void status_ids(struct strbuf *out, struct task *t, struct pidns *ns)
     strbuf_fmt(out, "Uid:\t%u\t%u\t%u\t%u\nGid:\t%u\t%u\t%u\t%u\n", c->uid, c->euid, c->suid,
                c->fsuid, c->gid, c->egid, c->sgid, c->fsgid);
     struct fdtab *files = task_files_get(t);
-    int fds = 64;
-    while (files && fds < fdtab_count(files))
-        fds *= 2;
+    int fds = files ? fdtab_size(files) : 0;
     if (files)
         fdtab_put(files, nullptr);
-    strbuf_fmt(out, "FDSize:\t%d\nGroups:\t", files ? fds : 0);
+    strbuf_fmt(out, "FDSize:\t%d\nGroups:\t", fds);
     for (uint32_t i = 0; i < c->ngroups; i++)
         strbuf_fmt(out, "%u ", c->groups[i]);
     cred_put(c);
