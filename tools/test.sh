@@ -174,21 +174,33 @@ part_guest() {
     done
 }
 
+# A script, once more if it failed, as above; what the first run said is shown and kept in the log.
+script() { # name command...
+    local name=$1 st
+    shift
+    "$@" >"$out/s" 2>&1 </dev/null
+    st=$?
+    if [ $st != 0 ] || grep -aq '^FAIL ' "$out/s"; then
+        echo "# run again: $name (exit status $st)"
+        grep -aB3 '^FAIL ' "$out/s" | grep -aE '^(#|FAIL)' | head -n 20 | sed 's/^/#   /'
+        "$@" >"$out/s" 2>&1 </dev/null
+        st=$?
+    fi
+    count "$name" "$out/s" $st
+}
 part_e2e() {
     local s p
     for s in ${E2E:-test/e2e/*.sh}; do
         s=test/e2e/$(basename "$s" .sh).sh
         for p in $PLATFORMS; do
-            NACRE=$NACRE PLATFORM=$p limit 1500 bash "$s" >"$out/e" 2>&1 </dev/null
-            count "$(basename "$s" .sh) on $p" "$out/e" $?
+            script "$(basename "$s" .sh) on $p" env NACRE="$NACRE" PLATFORM="$p" timeout -s KILL 900 bash "$s"
         done
     done
 }
 part_walls() {
     local s
     for s in test/walls/*.sh; do
-        NACRE=$NACRE PLATFORMS=$PLATFORMS limit 900 bash "$s" >"$out/w" 2>&1 </dev/null
-        count "walls/$(basename "$s" .sh)" "$out/w" $?
+        script "walls/$(basename "$s" .sh)" env NACRE="$NACRE" PLATFORMS="$PLATFORMS" timeout -s KILL 600 bash "$s"
     done
 }
 
@@ -197,9 +209,8 @@ part_clients() {
     local s
     for s in ${CLIENTS:-test/clients/*.sh}; do
         s=test/clients/$(basename "$s" .sh).sh
-        NACRE=$NACRE PLATFORM=systrap timeout -s INT -k 60 600 bash "$s" >"$out/c" 2>&1 </dev/null
-        count "clients/$(basename "$s" .sh)" "$out/c" $?
-        grep -a '^skip ' "$out/c"
+        script "clients/$(basename "$s" .sh)" env NACRE="$NACRE" PLATFORM=systrap timeout -s INT -k 60 600 bash "$s"
+        grep -a '^skip ' "$out/s"
     done
 }
 

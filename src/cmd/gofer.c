@@ -193,6 +193,10 @@ static void attach_covers(struct roots *r)
         long at = host_call(__NR_openat2, r->tmp, path, &how, sizeof(how));
         int empty = -1;
         struct stat st;
+        if (at == -ENOENT || at == -ENOTDIR) { // another mount hides it, here as on the host
+            mem_free(r->covers[i].rel);
+            continue;
+        }
         if (at < 0 || fstat((int)at, &st) < 0)
             boot_fail(1, "gofer: mount point %s: %s", path, strerror(at < 0 ? (int)-at : errno));
         int err = S_ISDIR(st.st_mode) ? confine_empty_mount(&empty) : -ENOTDIR;

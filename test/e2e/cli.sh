@@ -37,6 +37,12 @@ expect bad-id 1 'id|ID' $N run --bundle "$t/b" '../x'
 expect version 0 '' $NACRE --version
 expect help 0 '' $NACRE help
 [ "$($N do --env FOO=bar -- /bin/sh -c 'echo $FOO')" = bar ] && echo "ok env" || { echo "FAIL env"; status=1; }
+# A kernel file system that another mount hides is no obstacle; one that is seen is covered.
+hidden() { unshare -m sh -c 'mkdir -p "$1/h/p" "$1/s/p"; mount -t proc p "$1/h/p"; mount -t tmpfs h "$1/h"; mount -t proc p "$1/s/p"
+    shift; exec "$@"' sh "$t" $N do -- sh -c "ls -A $t/h $t/s/p | tr '\n' ' '"; }
+if [ "$(id -u)" = 0 ]; then
+    r=$(hidden 2>&1); [ "$r" = "$t/h:  $t/s/p: " ] && echo "ok hidden-mount" || { echo "# $r"; echo "FAIL hidden-mount"; status=1; }
+fi
 [ "$($N do --cwd /usr -- /bin/pwd)" = /usr ] && echo "ok cwd" || { echo "FAIL cwd"; status=1; }
 [ "$($N do --user 1234:99 -- /usr/bin/id -u)" = 1234 ] && echo "ok user" || { echo "FAIL user"; status=1; }
 mkdir "$t/v"; echo content >"$t/v/f"
