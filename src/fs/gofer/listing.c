@@ -6,9 +6,12 @@
 // (Rlisttree). The least recently used go first.
 #include "fs/gofer/gfs.h"
 #include "base/slab.h"
+#include "kern/limits.h"
 #include <dirent.h>
 
-constexpr size_t MAX_BYTES = 4 << 20;     // of a client
+// Of a client: a 512th of the container's memory, within bounds. A tree with its attributes takes
+// about 150 bytes a file, without them 50.
+constexpr size_t BYTES_MIN = 4 << 20, BYTES_MAX = 64 << 20, BYTES_SHARE = 512;
 constexpr size_t MAX_ONE = 1 << 20;       // of one directory
 constexpr uint32_t TAKEN = 1u << 31;
 constexpr size_t offsetof_qid_path = 5;   // of an entry: qid type[1] version[4] path[8]
@@ -110,9 +113,14 @@ void gfs_listing_drop(struct gofer_inode *gi)
     spin_unlock(&c->inode_lock);
     gfs_listing_disown(c, l);
 }
+static size_t bytes_max(void)
+{
+    uint64_t n = machine_mem_total() / BYTES_SHARE;
+    return n < BYTES_MIN ? BYTES_MIN : MIN(n, BYTES_MAX);
+}
 static void evict(struct gofer_client *c, const struct gfs_listing *keep)
 {
-    while (__atomic_load_n(&c->listing_bytes, __ATOMIC_RELAXED) > MAX_BYTES) {
+    while (__atomic_load_n(&c->listing_bytes, __ATOMIC_RELAXED) > bytes_max()) {
         spin_lock(&c->inode_lock);
         struct gfs_listing *old = list_last(&c->listings, struct gfs_listing, lru);
         if (old && old != keep)
