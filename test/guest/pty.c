@@ -51,6 +51,27 @@ static void on_sig(int x)
     got = x;
 }
 
+// One process with both ends: nobody reads, and nothing waits for that.
+GT(nothing_to_drain)
+{
+    struct termios t;
+    open_pair();
+    flags(0, 0, 0, 0, OPOST, 0);
+    GT_EQ(write(s, "out", 3), 3);
+    GT_OK(tcdrain(s));
+    GT_OK(tcsendbreak(s, 0));
+    GT_OK(tcgetattr(s, &t));
+    GT_OK(tcsetattr(s, TCSADRAIN, &t));
+    type("typed\n");
+    GT_TRUE(avail(s, 2000));
+    GT_OK(tcsetattr(s, TCSAFLUSH, &t));
+    GT_TRUE(!avail(s, 0));
+    char got_all[16];
+    for (int n = 0; n < 9; n += (int)GT_OK(read(m, got_all + n, sizeof(got_all) - n)))
+        GT_TRUE(avail(m, 2000)); // the echo may come later
+    GT_TRUE(!memcmp(got_all, "outtyped\n", 9));
+}
+
 GT(basics)
 {
     open_pair();

@@ -58,26 +58,17 @@ static long termios_get(struct pty *p, struct task *t, unsigned cmd, uint64_t ar
     return copy_out(t->mm, UADDR(arg), &u, n);
 }
 
-// Waits until the master has taken all output.
-static int drain(struct pty *p, struct file *f)
-{
-    return wait_event(&p->slave_wq, !READ_SHARED(p->ld->out_len) || pty_hung(p, f) || !p->master_open,
-                      KTIME_MAX, PARK_INTERRUPTIBLE)
-               ? -ERESTARTSYS
-               : 0;
-}
-
-static long termios_set(struct pty *p, struct file *f, struct task *t, unsigned cmd, uint64_t arg,
-                        bool master)
+// To wait for output is to wait for nothing: what is written to a pty is at the master at once.
+static long termios_set(struct pty *p, struct task *t, unsigned cmd, uint64_t arg, bool master)
 {
     static const struct {
         unsigned cmd;
         uint8_t kind; // 0 termios, 1 termios2, 2 termio
-        bool wait, flush;
+        bool flush;
     } table[] = {
-        {TCSETS, 0, false, false}, {TCSETSW, 0, true, false}, {TCSETSF, 0, true, true},
-        {TCSETS2, 1, false, false}, {TCSETSW2, 1, true, false}, {TCSETSF2, 1, true, true},
-        {TCSETA, 2, false, false}, {TCSETAW, 2, true, false}, {TCSETAF, 2, true, true},
+        {TCSETS, 0, false}, {TCSETSW, 0, false}, {TCSETSF, 0, true},
+        {TCSETS2, 1, false}, {TCSETSW2, 1, false}, {TCSETSF2, 1, true},
+        {TCSETA, 2, false}, {TCSETAW, 2, false}, {TCSETAF, 2, true},
     };
     size_t k = 0;
     while (table[k].cmd != cmd)
@@ -89,8 +80,6 @@ static long termios_set(struct pty *p, struct file *f, struct task *t, unsigned 
     union termios_any u = {};
     if (copy_in(t->mm, &u, UADDR(arg), sizes[table[k].kind]))
         return -EFAULT;
-    if (table[k].wait && !master && (err = drain(p, f)))
-        return err;
     mutex_lock(&p->lock);
     struct termios2 n = p->ld->tio;
     if (table[k].kind == 2) {
@@ -237,7 +226,7 @@ static long pty_ioctl(struct file *f, struct pty *p, struct task *t, unsigned cm
         return termios_get(p, t, cmd, arg);
     case TCSETS: case TCSETSW: case TCSETSF: case TCSETS2: case TCSETSW2: case TCSETSF2:
     case TCSETA: case TCSETAW: case TCSETAF:
-        return termios_set(p, f, t, cmd, arg, master);
+        return termios_set(p, t, cmd, arg, master);
     case TIOCGWINSZ:
         mutex_lock(&p->lock);
         ws = p->ws;
@@ -250,7 +239,7 @@ static long pty_ioctl(struct file *f, struct pty *p, struct task *t, unsigned cm
     case TCXONC:
         return flow(p, t, arg, master);
     case TCSBRK: case TCSBRKP: case TIOCSBRK: case TIOCCBRK:
-        return master ? 0 : drain(p, f);
+        return master ? 0 : tty_check_background(&p->ctl, t, SIGTTOU);
     case FIONREAD:
         return count_bytes(p, t, arg, true, master);
     case TIOCOUTQ:
