@@ -33,7 +33,6 @@ struct nl_sock {
     uint64_t bytes;       // [lock]
     uint32_t portid;      // [A] 0: not bound
     uint32_t groups;      // [A]
-    bool dead;
 };
 SLAB_DEFINE(nl_slab, struct nl_sock);
 static uint32_t ports[1024]; // [ports_lock] in use; the table bounds the number of bound sockets
@@ -264,10 +263,10 @@ int netlink_requests(int protocol, const uint8_t *p, size_t n, uint32_t port, co
 // --- addresses ---------------------------------------------------------------------------------
 static int take_port(struct nl_sock *s, uint32_t want, uint32_t tgid)
 {
-    int err = -ENOBUFS;
     uint32_t port = want ? want : tgid;
     spin_lock(&ports_lock);
-    for (int tries = 0; tries < 2048; tries++) {
+    int err = !s->portid ? -ENOBUFS : want && want != s->portid ? -EINVAL : 0;
+    for (int tries = 0; !s->portid && tries < 2048; tries++) {
         size_t free_at = ARRAY_LEN(ports);
         bool used = false;
         for (size_t i = 0; i < ARRAY_LEN(ports); i++) {
@@ -305,9 +304,7 @@ static int nl_bind(struct socket *sk, struct task *t, const struct sockaddr_stor
     if (len < sizeof(nl) || a->ss_family != AF_NETLINK)
         return -EINVAL;
     memcpy(&nl, a, sizeof(nl));
-    if (s->portid && nl.nl_pid && nl.nl_pid != s->portid)
-        return -EINVAL;
-    int err = s->portid ? 0 : nl.nl_pid ? take_port(s, nl.nl_pid, 0) : autobind(s, t);
+    int err = nl.nl_pid ? take_port(s, nl.nl_pid, 0) : autobind(s, t);
     if (!err)
         WRITE_SHARED(s->groups, nl.nl_groups);
     return err;
@@ -413,6 +410,7 @@ static long nl_recv(struct socket *sk, struct task *t, struct sockmsg *m, struct
         list_push_front(&s->rxq, &q->link);
         ADD_SHARED(s->bytes, q->n);
         spin_unlock(&s->lock);
+        waitq_wake(&sk->wq, POLLIN | POLLRDNORM); // who looked meanwhile found nothing
     } else {
         mem_free(q);
     }
