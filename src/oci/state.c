@@ -409,16 +409,17 @@ int state_delete(int root, const char *id, struct err *e)
     if (dir < 0)
         return dir;
     int err = lock_dir(root, id, dir);
-    if (!err && (err = cgroup_record_remove(dir)) != 0)
-        err = err_errno(e, err == -EBUSY ? -EAGAIN : err, "cgroup of %s cannot be removed", id);
-    if (!err) {
+    if (err == -EAGAIN) {
+        err = err_set(e, -ENOENT, "container does not exist"); // another `delete` was faster
+    } else if (err == -EEXIST) {
+        err = -EBUSY; // it runs
+    } else if (!err && (err = cgroup_record_remove(dir)) != 0) {
+        err_errno(e, err, "cgroup of %s cannot be removed", id);
+        err = -EIO;
+    } else if (!err) {
         empty_dir(dir);
         if (unlinkat(root, id, AT_REMOVEDIR) < 0)
             err = err_errno(e, -errno, "state of %s", id);
-    } else if (err == -EAGAIN) {
-        err = err_set(e, -ENOENT, "container does not exist"); // another `delete` was faster
-    } else if (err == -EEXIST) {
-        err = -EBUSY;
     }
     close(dir);
     return err;

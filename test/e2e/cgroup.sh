@@ -229,6 +229,17 @@ for d in 0.002 0.005 0.01 0.02 0.04; do # the command itself, at any time
     is "kill9-create-$d" "" "$(groups)"
 done
 
+# --- a group of somebody else's inside: said, and done once that is gone ---
+N create --bundle "$t/b" --pid-file "$t/pid" c9 && N start c9
+mkdir "$tree/$name/strange"
+kill -9 "$(cat "$t/pid")"
+sleep 0.2
+is strange-group-delete 1 "$(N delete --force c9 2>"$t/out"; echo $?)"
+yes strange-group-named grep -q 'cgroup of c9' "$t/out"
+rmdir "$tree/$name/strange"
+yes strange-group-gone N delete c9
+is strange-group-nothing-left "" "$(groups)"
+
 # --- refused ---
 bundle '{}' /hog touch 1
 sed -i "s,\"/$name\",\"/$name/../../x\"," "$t/b/config.json"
