@@ -142,6 +142,10 @@ struct platform_ops {
     // what is deferred is made now; 0 also when nothing is.
     bool (*defer)(struct pcontext *ctx, const struct pdefer *d);
     int (*settle)(struct pcontext *ctx);
+    // OPTIONAL, with settle. [ctx] Of a fresh space that nobody else knows yet, before it runs: from
+    // here to settle(), map and write_mem may be put off and answered as done; settle() then returns
+    // the first failure. Descriptors that are mapped stay open until then.
+    void (*batch)(struct pcontext *ctx);
     long (*futex)(struct pcontext *ctx, const struct pfutex *f); // result or -errno; -EINTR if interrupted
     // --- memory, from any fiber ---
     // Bytes copied before the first fault (may be short), or -EFAULT when none, -ESRCH when dead.

@@ -77,9 +77,9 @@ static int map_bss(struct mm *mm, struct pcontext *ctx, const struct elf_file *e
 {
     uint64_t from = e->bias + s->vaddr + s->filesz, to = e->bias + s->vaddr + s->memsz;
     uint64_t page = s->filesz ? PAGE_ALIGN_UP(from) : PAGE_ALIGN_DOWN(from);
-    if (s->filesz && page > from) {
+    if (s->filesz && page > from && (s->prot & PROT_WRITE)) { // else it fails, and Linux does not mind
         int err = clear_user(mm, UADDR(from), page - from);
-        if (err && (s->prot & PROT_WRITE))
+        if (err)
             return err;
     }
     if (PAGE_ALIGN_UP(to) <= page)

@@ -398,9 +398,14 @@ static int build_image(struct exec *x)
     if (err)
         return err;
     x->mm->dumpable = false; // until committed
+    const struct platform_ops *ops = mm_platform();
+    if (ops->batch)
+        ops->batch(x->ctx);
     err = load_images(x);
     if (!err)
         err = build_stack(x);
+    int late = ops->batch ? ops->settle(x->ctx) : 0;
+    err = late ? late : err;
     if (err)
         return err;
     x->mm->exe_ops = &exe_ops;

@@ -170,6 +170,20 @@ static int64_t frame_complete(struct slot *s, uint64_t features, uint64_t fp_off
     return 0;
 }
 
+static int64_t do_copy(struct slot *s, uint64_t addr, uint64_t off, uint64_t n)
+{
+    if (off > SLOT_DATA_SIZE || n > SLOT_DATA_SIZE - off)
+        return -22;
+    return stub_copy((void *)(uintptr_t)addr, (uint8_t *)s + SLOT_DATA_OFF + off, n) ? -14 : 0;
+}
+
+static int64_t cpu_time(void)
+{
+    int64_t ts[2] = {0, 0};
+    long r = call6(__NR_clock_gettime, 3, (uintptr_t)ts, 0, 0, 0, 0);
+    return r < 0 ? r : ts[0] * 1000000000 + ts[1];
+}
+
 static int64_t do_item(struct slot *s, struct stub_work *w, int *fd)
 {
     switch (w->op) {
@@ -178,6 +192,9 @@ static int64_t do_item(struct slot *s, struct stub_work *w, int *fd)
             w->a[4] = *fd;
         return call6(w->nr, w->a[0], w->a[1], w->a[2], w->a[3], w->a[4], w->a[5]);
     case WORK_RECVFD:
+        if (*fd >= 0)
+            close_fd((uint64_t)*fd);
+        *fd = -1;
         return recv_fds(s->ctl_fd, fd, 1);
     case WORK_CMPXCHG: return stub_cmpxchg(w->a[0], w->a[1], w->a[2]);
     case WORK_FUTEX:
@@ -189,11 +206,8 @@ static int64_t do_item(struct slot *s, struct stub_work *w, int *fd)
     case WORK_XSAVE: return frame_complete(s, w->a[0], w->a[1]);
     case WORK_PATCH: return patch_site(w);
     case WORK_POKE: return patch_poke(w);
-    case WORK_CPUTIME: {
-        int64_t ts[2] = {0, 0};
-        long r = call6(__NR_clock_gettime, 3, (uintptr_t)ts, 0, 0, 0, 0);
-        return r < 0 ? r : ts[0] * 1000000000 + ts[1];
-    }
+    case WORK_COPY: return do_copy(s, w->a[0], w->a[1], w->a[2]);
+    case WORK_CPUTIME: return cpu_time();
     }
     return -38;
 }
@@ -344,8 +358,11 @@ static bool site_hot(struct slot *s, uint64_t rip)
 // To the Sentry. s->uc, s->uc_off, s->arch and s->live are set.
 [[noreturn]] static void hand_call(struct slot *s, struct stub_ucontext *uc, bool hot)
 {
+    uint64_t nr = uc->rax;
     stub_marshal(s, uc);
     read_bases(s);
+    if (nr == __NR_exit || nr == __NR_exit_group || nr == __NR_execve || nr == __NR_execveat)
+        s->cputime = cpu_time(); // the kernel will want it at once
     post(s, STUB_EV_SYSCALL | live_flag(s) | (hot ? STUB_EV_HOT : 0));
     serve(s);
 }

@@ -115,7 +115,7 @@ enum stub_reply : uint32_t {
 enum : uint32_t { STUB_SET_FS = 1, STUB_SET_GS = 2 };
 enum stub_work_op : uint32_t {
     WORK_CALL,    // host call nr(a[0..5]); WORK_FD in `flags` puts the received descriptor in a[4]
-    WORK_RECVFD,  // take a descriptor from the control socket; closed when the list is done
+    WORK_RECVFD,  // take a descriptor from the control socket; closed at the next, or at the list's end
     WORK_CMPXCHG, // a = addr, expect, desired; ret = old value or -EFAULT
     WORK_FUTEX,   // a = uaddr, op, val, val2, uaddr2, val3; timeout in slot.ts if flags & WORK_TIMEOUT
     WORK_CLONE,   // a = slot index: new thread there; ret = tid
@@ -127,6 +127,7 @@ enum stub_work_op : uint32_t {
     // of the text; ret = enum patch_form or -errno; a[0..4] become struct patch_made
     WORK_PATCH,
     WORK_POKE,    // a = address, bytes, how many (<= 8, in one page), prot of the text
+    WORK_COPY,    // a = address, offset from SLOT_DATA_OFF, length: from there into guest memory
 };
 enum patch_form : uint32_t { // how a site is patched: see patch.c
     PATCH_A = 1, // 5-byte mov to eax in front
@@ -147,7 +148,7 @@ struct stub_work {
     int64_t ret;
 };
 static_assert(sizeof(struct stub_work) == 64);
-#define SLOT_WORK_MAX 16
+#define SLOT_WORK_MAX 32
 #define STUB_HITS 64
 
 // What the stub did with the arguments of the call that it hands over (platform/marshal.h), and what
@@ -206,7 +207,8 @@ struct slot {
     // 192: a fault, written by the stub
     int32_t signo, code;
     uint64_t addr;
-    uint64_t pad5[6];
+    int64_t cputime;     // stub, with exit and execve: CLOCK_THREAD_CPUTIME_ID, ns; else 0
+    uint64_t pad5[5];
     // 256
     int64_t ts[2];       // struct timespec of WORK_FUTEX
     uint64_t pad6[6];

@@ -18,6 +18,7 @@ static struct {
     struct st_context *ctx;    // [lock]
     struct st_aspace *next;    // [lock] being born; null: none
     struct st_context *next_ctx;
+    bool refill;               // [A] next is to be made
 } zyg;
 
 static int zygote_born(const struct zygote_report *report)
@@ -49,21 +50,14 @@ static int zygote_born(const struct zygote_report *report)
 // The zygote's stub begins to make the next process; nobody waits for it here.
 static int spare_start(void)
 {
-    int sock, memfd, pubfd = -1;
-    int err = st_aspace_alloc(!zyg.as->parity, &zyg.next, &sock, &memfd);
+    int sock;
+    int err = st_space_take(!zyg.as->parity, zyg.as->polled, &zyg.next, &sock);
     if (err)
         return err;
-    err = st_pub_alloc(zyg.next, &pubfd);
-    if (!err)
-        err = st_context_alloc(zyg.next, &zyg.next_ctx);
-    if (!err)
-        err = st_send_slots(zyg.next, memfd, pubfd);
+    err = st_context_alloc(zyg.next, &zyg.next_ctx);
     if (!err)
         err = st_send_fd(zyg.as, sock);
     host_call(__NR_close, sock);
-    host_call(__NR_close, memfd);
-    if (pubfd >= 0)
-        host_call(__NR_close, pubfd);
     if (err) {
         st_aspace_destroy(zyg.next);
         zyg.next = nullptr;
@@ -81,7 +75,7 @@ static int spare_finish(void)
 {
     struct stub_work w;
     int err = zyg.as->polled ? 0 : st_aspace_watch(zyg.as);
-    if (!err)
+    if (!err && !zyg.next->polled) // the first one was made before there was anything to watch it
         err = st_aspace_watch(zyg.next);
     if (!err)
         err = st_work_finish(zyg.ctx, &w, 1);
@@ -109,10 +103,22 @@ int st_spawn(struct aspace **as, struct pcontext **ctx)
         st_aspace_destroy(zyg.next);
     }
     zyg.next = nullptr;
-    if (!err && spare_start())
+    mutex_unlock(&zyg.lock);
+    WRITE_SHARED(zyg.refill, true);
+    __atomic_store_n(&st_chores_due, true, __ATOMIC_SEQ_CST);
+    return err;
+}
+
+// When the program that has taken the last one runs.
+void st_spawn_refill(void)
+{
+    if (!READ_SHARED(zyg.refill) || !mutex_trylock(&zyg.lock))
+        return;
+    WRITE_SHARED(zyg.refill, false);
+    if (!zyg.next && spare_start())
         log_debug("systrap: no spare stub process"); // the next one to need it tries again
     mutex_unlock(&zyg.lock);
-    return err;
+    st_space_refill();
 }
 
 // The stub's fork of us, in which the zygote writes its report.

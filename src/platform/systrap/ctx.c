@@ -246,7 +246,8 @@ int st_work_finish(struct st_context *c, struct stub_work *items, uint32_t n)
 
 int st_work(struct st_context *c, struct stub_work *items, uint32_t n, bool user)
 {
-    if (st_prove(st_space_of(c)) || st_dead(st_space_of(c)))
+    struct st_aspace *as = st_space_of(c);
+    if (st_prove(as) || st_dead(as) || (as->batch && st_batch_flush(as)))
         return -ESRCH;
     st_later(c);
     wait_begin(c, user ? ST_USER : ST_WORK);
@@ -335,6 +336,11 @@ static uint32_t regs_put(struct st_context *c, const struct user_regs *r)
 }
 
 // --- events --------------------------------------------------------------------------------------
+static bool is_last_call(uint64_t nr)
+{
+    return nr == __NR_exit || nr == __NR_exit_group || nr == __NR_execve || nr == __NR_execveat;
+}
+
 static void event_syscall(struct st_context *c, struct user_regs *r, struct pevent *ev)
 {
     constexpr uint64_t odd_flags = 0x100 | 0x4000 | 0x10000 | 0x40000; // TF, NT, RF, AC
@@ -347,6 +353,10 @@ static void event_syscall(struct st_context *c, struct user_regs *r, struct peve
     if (unlikely(r->orig_rax == __NR_futex)) {
         ev->deadline = READ_SHARED(c->slot->deadline);
         WRITE_SHARED(c->slot->deadline, 0);
+    }
+    if (unlikely(is_last_call(r->orig_rax))) {
+        c->cpu_ns = READ_SHARED(c->slot->cputime);
+        WRITE_SHARED(c->slot->cputime, 0);
     }
     r->rax = (uint64_t)-ENOSYS;
 }
@@ -380,6 +390,7 @@ static bool event_take(struct st_context *c, struct user_regs *r, struct pevent 
     c->cur = *r;
     c->cur_valid = true;
     c->fast = false;
+    c->cpu_ns = 0;
     switch (event) {
     case STUB_EV_SYSCALL:
         event_syscall(c, r, ev);
@@ -408,6 +419,7 @@ void st_run(struct pcontext *pc, struct user_regs *r, struct pevent *ev)
     if (c->m.failed) // a result that somebody wanted to see before the end of the call
         r->rax = (uint64_t)-EFAULT;
     c->m.failed = false;
+    bool fresh = !c->cur_valid;
     while (!st_prove(as) && !st_dead(as)) {
         if (c->fp_off == FP_LIVE && !returns_fast(c, r))
             (void)st_fp_find(c); // by rt_sigreturn, then: from a whole frame
@@ -430,6 +442,9 @@ void st_run(struct pcontext *pc, struct user_regs *r, struct pevent *ev)
             work_put(c, &c->later, 1);
         c->has_later = false;
         hand_over(c, later ? STUB_WORK_RETURN : how);
+        if (fresh && READ_SHARED(st_chores_due))
+            st_chores(); // a new program faults its pages in before it calls
+        fresh = false;
         if (!wait_stub(c))
             return;
         if (later && READ_SHARED(c->slot->event) == STUB_EV_REFUSED) {

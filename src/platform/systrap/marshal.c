@@ -170,7 +170,7 @@ long st_read_mem(struct aspace *as, void *dst, uaddr_t src, size_t n)
 {
     struct st_context *c = running(as);
     uint32_t off;
-    if (st_prove(st_as(as)))
+    if (st_prove(st_as(as)) || (st_as(as)->batch && st_batch_flush(st_as(as))))
         return -ESRCH;
     if (c) {
         if (find_in(&c->m, src.v, &off) >= n && n) {
@@ -187,6 +187,12 @@ long st_write_mem(struct aspace *as, uaddr_t dst, const void *src, size_t n)
     struct st_context *c = running(as);
     if (st_prove(st_as(as)))
         return -ESRCH;
+    if (st_as(as)->batch) {
+        if (st_batch_copy(st_as(as), dst, src, n))
+            return (long)n;
+        if (st_batch_flush(st_as(as)))
+            return -ESRCH;
+    }
     if (c && n) {
         forget_overlap(c, dst.v, n);
         if (put_out(c, dst.v, src, n))
@@ -199,7 +205,7 @@ long st_write_mem(struct aspace *as, uaddr_t dst, const void *src, size_t n)
 long st_copy_vec(struct aspace *as, bool write, void *buf, const struct pvec *v, size_t n)
 {
     struct st_context *c = running(as);
-    if (st_prove(st_as(as)))
+    if (st_prove(st_as(as)) || (st_as(as)->batch && st_batch_flush(st_as(as))))
         return -ESRCH;
     for (size_t i = 0; c && i < n; i++) {
         if (write)

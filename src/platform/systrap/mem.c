@@ -2,9 +2,11 @@
 // Memory calls: carried out by the context's own thread from a list in its slot. (Plain copies:
 // marshal.c.) Nothing here touches the stub's region: ranges end at task_size.
 #include "abi/errno.h"
+#include "base/slab.h"
 #include "host/raw.h"
 #include "platform/systrap/systrap.h"
 #include <linux/futex.h>
+#include <string.h>
 #include <sys/mman.h>
 
 // What a running call found writable may be so no longer.
@@ -32,6 +34,104 @@ static int call_expect(struct pcontext *ctx, struct stub_work w, uint64_t want)
     return -ESRCH;
 }
 
+// --- many calls in one handover --------------------------------------------------------------------
+// While exec builds an image, in a space that nobody else has seen: maps and copies are collected,
+// answered as if they had been made, and made together. What fails is told by settle().
+struct st_batch {
+    struct st_context *c;
+    int err;                       // of any so far
+    int fd;                        // the descriptor that the stub takes last in this list; -1: none
+    uint32_t n, used;              // items, bytes of the data area
+    struct stub_work w[SLOT_WORK_MAX];
+};
+
+void st_batch(struct pcontext *ctx)
+{
+    struct st_aspace *as = st_as(ctx->as);
+    struct st_batch *b = as->batch ? nullptr : mem_alloc(sizeof(*b));
+    if (!b)
+        return; // one by one, then
+    b->c = st_ctx(ctx);
+    b->err = 0;
+    b->fd = -1;
+    b->n = b->used = 0;
+    as->batch = b;
+}
+
+static int batch_result(struct st_aspace *as, const struct stub_work *w)
+{
+    if (w->ret < 0)
+        return w->ret == -ECANCELED ? 0 : (int)stub_result(w->ret);
+    if (w->op != WORK_CALL || (uint64_t)w->ret == w->a[0])
+        return 0;
+    st_kill(as, "the stub lied about a mapping");
+    return -ESRCH;
+}
+
+int st_batch_flush(struct st_aspace *as)
+{
+    struct st_batch *b = as->batch;
+    uint32_t n = b->n;
+    if (!n)
+        return b->err;
+    b->n = b->used = 0; // st_work flushes what is there
+    b->fd = -1;
+    int err = st_prove(as);
+    if (!err) {
+        mutex_lock(&as->lock);
+        err = st_work(b->c, b->w, n, false);
+        mutex_unlock(&as->lock);
+    }
+    for (uint32_t i = 0; i < n && !err; i++)
+        err = batch_result(as, &b->w[i]);
+    if (err && !b->err)
+        b->err = err;
+    return b->err;
+}
+
+static int batch_room(struct st_aspace *as, uint32_t items)
+{
+    struct st_batch *b = as->batch;
+    return b->n + items > SLOT_WORK_MAX ? st_batch_flush(as) : b->err;
+}
+
+// The descriptor of a mapping stays open as long as that is in the tree: the number that was sent
+// last names the same file.
+static int batch_map(struct st_aspace *as, const struct stub_work *w, int hostfd)
+{
+    struct st_batch *b = as->batch;
+    int err = batch_room(as, 2);
+    if (!err)
+        err = st_prove(as);
+    if (!err && hostfd >= 0 && hostfd != b->fd) {
+        err = st_send_fd(as, hostfd);
+        if (!err)
+            b->w[b->n++] = (struct stub_work){.op = WORK_RECVFD};
+        b->fd = hostfd;
+    }
+    if (err) {
+        b->err = err;
+        return err;
+    }
+    b->w[b->n] = *w;
+    b->w[b->n++].flags = hostfd >= 0 ? WORK_FD : 0;
+    return 0;
+}
+
+bool st_batch_copy(struct st_aspace *as, uaddr_t dst, const void *src, size_t n)
+{
+    struct st_batch *b = as->batch;
+    if (n > SLOT_DATA_SIZE || dst.v >= st.task_size || n > st.task_size - dst.v)
+        return false;
+    int err = n > SLOT_DATA_SIZE - b->used ? st_batch_flush(as) : batch_room(as, 1);
+    if (err)
+        return false;
+    memcpy((uint8_t *)b->c->slot + SLOT_DATA_OFF + b->used, src, n);
+    b->w[b->n++] = (struct stub_work){.op = WORK_COPY, .a = {dst.v, b->used, n}};
+    b->used += (uint32_t)n;
+    return true;
+}
+
 int st_map(struct pcontext *ctx, uint64_t addr, uint64_t len, int prot, int flags, int hostfd,
            uint64_t off)
 {
@@ -42,6 +142,8 @@ int st_map(struct pcontext *ctx, uint64_t addr, uint64_t len, int prot, int flag
     struct stub_work w = {.op = WORK_CALL,
                           .nr = __NR_mmap,
                           .a = {addr, len, (uint64_t)prot, (uint64_t)(flags | MAP_FIXED), ~0ull, off}};
+    if (as->batch)
+        return batch_map(as, &w, hostfd);
     if (hostfd < 0)
         return call_expect(ctx, w, addr);
     struct stub_work list[2] = {{.op = WORK_RECVFD}, w};
@@ -190,6 +292,13 @@ void st_later(struct st_context *c)
 int st_settle(struct pcontext *ctx)
 {
     struct st_context *c = st_ctx(ctx);
+    struct st_aspace *as = st_as(ctx->as);
+    if (as->batch) {
+        int err = st_batch_flush(as);
+        mem_free(as->batch);
+        as->batch = nullptr;
+        return err;
+    }
     st_later(c);
     int err = c->refused;
     c->refused = 0;
@@ -239,6 +348,9 @@ int st_cmpxchg32(struct pcontext *ctx, uaddr_t addr, uint32_t expect, uint32_t d
 
 uint64_t st_cpu_time(struct pcontext *ctx)
 {
+    struct st_context *c = st_ctx(ctx);
     struct stub_work w = {.op = WORK_CPUTIME};
+    if (c->cpu_ns > 0)
+        return (uint64_t)c->cpu_ns;
     return st_work(st_ctx(ctx), &w, 1, false) || w.ret < 0 ? 0 : (uint64_t)w.ret;
 }

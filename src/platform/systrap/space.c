@@ -33,8 +33,16 @@ static struct timer reap_timer, sweep_timer;
 static bool reap_armed, sweep_armed;       // [A]
 static uint32_t tick, reap_delay_ms;       // [A]
 
+static struct { // see st_aspace_free
+    struct spinlock lock;
+    struct list list;     // [lock] st_aspace.grave_link
+    struct timer timer;
+    bool armed;           // [A]
+} grave;
+
 static void reap(struct timer *t);
 static void sweep(struct timer *t);
+static void grave_timer(struct timer *t);
 
 [[gnu::constructor]] static void tables_init(void)
 {
@@ -42,6 +50,8 @@ static void sweep(struct timer *t);
         list_init(&pid_table[i]);
     timer_init(&reap_timer, reap);
     timer_init(&sweep_timer, sweep);
+    list_init(&grave.list);
+    timer_init(&grave.timer, grave_timer);
 }
 
 // --- pids ----------------------------------------------------------------------------------------
@@ -213,7 +223,7 @@ int st_send_fd(struct st_aspace *as, int fd)
 }
 
 // What a new process finds on its control socket.
-int st_send_slots(struct st_aspace *as, int memfd, int pubfd)
+static int send_slots(struct st_aspace *as, int memfd, int pubfd)
 {
     uint64_t data = 0;
     int fds[3] = {as->bell, memfd, pubfd};
@@ -223,7 +233,7 @@ int st_send_slots(struct st_aspace *as, int memfd, int pubfd)
 
 // The published pages of a space that runs guest code; before its first context is made. Our own
 // mapping stays the only one that can be written.
-int st_pub_alloc(struct st_aspace *as, int *fd)
+static int pub_alloc(struct st_aspace *as, int *fd)
 {
     void *map;
     int err = shared_memfd("public", STUB_PUB_SIZE, SEALS_SIZE | F_SEAL_FUTURE_WRITE, &map, fd);
@@ -234,23 +244,88 @@ int st_pub_alloc(struct st_aspace *as, int *fd)
     return err;
 }
 
+// --- a space made in advance ---------------------------------------------------------------------
+// The next space but for its process, with all that it is told at birth already in its socket. Made
+// while a stub is busy making a process and nobody waits for us; it has never been shown to anyone.
+static struct {
+    struct spinlock lock;
+    struct st_aspace *as; // [lock] or null
+    int sock;             // [lock] the stub's end
+} spare;
+
+static int space_make(bool watch, struct st_aspace **out, int *sock)
+{
+    struct st_aspace *as;
+    int memfd, pubfd = -1;
+    int err = st_aspace_alloc(0, &as, sock, &memfd);
+    if (err)
+        return err;
+    err = pub_alloc(as, &pubfd);
+    if (!err && watch)
+        err = st_aspace_watch(as);
+    if (!err)
+        err = send_slots(as, memfd, pubfd);
+    host_call(__NR_close, memfd);
+    if (pubfd >= 0)
+        host_call(__NR_close, pubfd);
+    if (err) {
+        host_call(__NR_close, *sock);
+        st_aspace_destroy(as);
+        return err;
+    }
+    *out = as;
+    return 0;
+}
+
+// `watch`: what st_aspace_watch does is to be done by now.
+int st_space_take(uint32_t parity, bool watch, struct st_aspace **as, int *sock)
+{
+    spin_lock(&spare.lock);
+    *as = spare.as;
+    *sock = spare.sock;
+    spare.as = nullptr;
+    spin_unlock(&spare.lock);
+    int err = *as ? 0 : space_make(watch, as, sock);
+    if (!err)
+        (*as)->parity = parity;
+    return err;
+}
+
+void st_space_refill(void)
+{
+    struct st_aspace *as;
+    int sock;
+    if (READ_SHARED(spare.as) || space_make(true, &as, &sock))
+        return; // who needs one makes it
+    // Our own mappings' first pages, so that its user does not wait for them.
+    WRITE_SHARED(*(uint64_t *)(void *)as->slots, 0);
+    WRITE_SHARED(*(uint64_t *)(void *)(as->slots + st.boot_uc), 0);
+    WRITE_SHARED(as->pub->full, 0);
+    spin_lock(&spare.lock);
+    bool taken = !spare.as;
+    if (taken) {
+        spare.as = as;
+        spare.sock = sock;
+    }
+    spin_unlock(&spare.lock);
+    if (taken)
+        return;
+    host_call(__NR_close, sock);
+    st_aspace_destroy(as);
+}
+
+// --- fork ----------------------------------------------------------------------------------------
 int st_fork(struct pcontext *caller, struct aspace **out, struct pcontext **ctx)
 {
     struct st_context *p = st_ctx(caller), *c = nullptr;
     struct st_aspace *pas = st_space_of(p), *as;
-    int sock, memfd, pubfd = -1;
+    int sock;
     int err = st_prove(pas);
     if (!err)
-        err = st_aspace_alloc(!pas->parity, &as, &sock, &memfd);
+        err = st_space_take(!pas->parity, true, &as, &sock);
     if (err)
         return err;
-    err = st_pub_alloc(as, &pubfd);
-    if (!err)
-        err = st_context_alloc(as, &c);
-    if (!err)
-        err = st_aspace_watch(as);
-    if (!err)
-        err = st_send_slots(as, memfd, pubfd);
+    err = st_context_alloc(as, &c);
     struct stub_work w[2] = {};
     uint32_t n = 0;
     if (!err) {
@@ -260,9 +335,18 @@ int st_fork(struct pcontext *caller, struct aspace **out, struct pcontext **ctx)
                                     .a = {STUB_CTL_FD(as->parity), STUB_BELL_FD(as->parity)}};
         mutex_lock(&pas->lock);
         err = st_send_fd(pas, sock);
+        host_call(__NR_close, sock);
         if (!err)
-            err = st_work(p, w, n, false);
+            err = st_dead(pas) ? -ESRCH : 0;
+        if (!err) {
+            st_later(p);
+            st_work_start(p, w, n);
+            st_space_refill(); // in the time that the host's clone takes
+            err = st_work_finish(p, w, n);
+        }
         mutex_unlock(&pas->lock);
+    } else {
+        host_call(__NR_close, sock);
     }
     int64_t pid = n ? w[n - 1].ret : 0;
     if (!err) { // the child needs its frame only when it is told to go on
@@ -270,10 +354,6 @@ int st_fork(struct pcontext *caller, struct aspace **out, struct pcontext **ctx)
             st_fp_saved(p, w[0].ret == 0);
         st_frame_prepare(c, p);
     }
-    host_call(__NR_close, sock);
-    host_call(__NR_close, memfd);
-    if (pubfd >= 0)
-        host_call(__NR_close, pubfd);
     if (!err && pid < 0)
         err = pid == -EAGAIN || pid == -ENOMEM ? (int)pid : -ESRCH;
     if (!err)
@@ -415,6 +495,7 @@ void st_aspace_destroy(struct st_aspace *as)
     }
     host_call(__NR_close, as->bell);
     host_call(__NR_close, as->ctl);
+    mem_free(as->batch);
     while (!list_empty(&as->ctxs)) // nobody else can reach them any more
         st_context_drop(list_first(&as->ctxs, struct st_context, link), ST_SLOT_KEPT);
     spin_lock(&all_lock);
@@ -436,9 +517,62 @@ void st_aspace_destroy(struct st_aspace *as)
     reap_later();
 }
 
-void st_aspace_free(struct aspace *as)
+// The host's part of a space's end takes longer than whoever waits for its task should: it comes later.
+bool st_chores_due;
+constexpr int GRAVE_BURST = 8; // of a timer's call
+
+void st_grave_serve(int max)
 {
-    st_aspace_destroy(st_as(as));
+    for (; max > 0; max--) {
+        struct st_aspace *as = nullptr;
+        spin_lock(&grave.lock);
+        if (!list_empty(&grave.list)) {
+            as = list_first(&grave.list, struct st_aspace, grave_link);
+            list_del(&as->grave_link);
+        }
+        spin_unlock(&grave.lock);
+        if (!as)
+            return;
+        st_aspace_destroy(as);
+    }
+}
+
+static void grave_arm(ktime_t delay)
+{
+    if (!__atomic_exchange_n(&grave.armed, true, __ATOMIC_SEQ_CST))
+        timer_arm(&grave.timer, ktime_now() + delay);
+}
+
+static void grave_timer(struct timer *t)
+{
+    __atomic_store_n(&grave.armed, false, __ATOMIC_SEQ_CST);
+    st_grave_serve(GRAVE_BURST);
+    spin_lock(&grave.lock);
+    bool more = !list_empty(&grave.list);
+    spin_unlock(&grave.lock);
+    if (more)
+        grave_arm(0);
+}
+
+void st_chores(void)
+{
+    __atomic_store_n(&st_chores_due, false, __ATOMIC_SEQ_CST);
+    st_spawn_refill();
+    st_grave_serve(2);
+}
+
+void st_aspace_free(struct aspace *base)
+{
+    struct st_aspace *as = st_as(base);
+    if (as->claimed && !st_dead(as))
+        (void)st_prove(as); // so that it can be killed
+    while (!list_empty(&as->ctxs)) // nobody else can reach them any more
+        st_context_drop(list_first(&as->ctxs, struct st_context, link), ST_SLOT_KEPT);
+    spin_lock(&grave.lock);
+    list_push_back(&grave.list, &as->grave_link);
+    spin_unlock(&grave.lock);
+    __atomic_store_n(&st_chores_due, true, __ATOMIC_SEQ_CST);
+    grave_arm(1000000);
 }
 
 // --- stubs that do not answer --------------------------------------------------------------------

@@ -42,6 +42,7 @@ const struct platform_ops systrap_ops = {
     .advise = st_advise,
     .defer = st_defer,
     .settle = st_settle,
+    .batch = st_batch,
     .futex = st_futex,
     .read_mem = st_read_mem,
     .write_mem = st_write_mem,

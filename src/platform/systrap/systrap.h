@@ -35,10 +35,12 @@ struct st_aspace {
     uint64_t leaving[SLOT_COUNT / 64]; // [ctx_lock] of these: the thread has been told to end
     uint32_t nleaving;             // [ctx_lock]
     uint32_t shape;                // [A] counts changes after which memory may no longer be writable
+    struct st_batch *batch;        // [exec's fiber] calls put off, before the first context has run; or null
     struct hostpoll bell_poll, ctl_poll;
     bool polled;                   // these are registered
     uint32_t patch_tries;          // [A] a stub may say that a site is hot as often as it likes
     struct list all_link;          // [space list's lock]
+    struct list grave_link;        // [grave's lock]
     struct list pid_link;          // [pid table's lock]
 };
 
@@ -69,6 +71,7 @@ struct st_context {
     struct stub_work later;        // [owner fiber] deferred (st_defer), if has_later
     bool has_later;
     int refused;                   // what became of it, if it failed: -errno, not yet told
+    int64_t cpu_ns;                // the stub sent it with the current call; 0: ask
     bool cur_valid;                // cur is what the frame holds
     bool live;                     // the frame is a trampoline's: its return loads no FP state
     bool fast;                     // the frame is a system call's and may be left without sigreturn
@@ -103,6 +106,7 @@ static inline bool st_dead(struct st_aspace *as)
 // boot.c
 int st_init(const struct platform_config *cfg);
 int st_spawn(struct aspace **as, struct pcontext **ctx);   // a fresh space, from the zygote
+void st_spawn_refill(void);                                // and the next one to be
 
 // space.c
 MUST_CHECK int st_aspace_alloc(uint32_t parity, struct st_aspace **as, int *stub_sock, int *memfd);
@@ -118,12 +122,19 @@ static inline int st_prove(struct st_aspace *as)
     return likely(__atomic_load_n(&as->pid, __ATOMIC_ACQUIRE)) ? 0 : st_prove_slow(as);
 }
 MUST_CHECK int st_send_fd(struct st_aspace *as, int fd);
-MUST_CHECK int st_send_slots(struct st_aspace *as, int memfd, int pubfd);
-MUST_CHECK int st_pub_alloc(struct st_aspace *as, int *fd); // before the first context
+// A space without a process, its birth messages sent, and the end of its socket that goes to the stub:
+// the one made in advance, or a new one. refill: makes one in advance, unless it is there.
+MUST_CHECK int st_space_take(uint32_t parity, bool watch, struct st_aspace **as, int *stub_sock);
+void st_space_refill(void);
 void st_watch_waits(void);                                 // a wait on a stub has begun
 uint32_t st_tick(void);                                    // advances while there are waits
 int st_fork(struct pcontext *caller, struct aspace **as, struct pcontext **ctx);
 void st_aspace_free(struct aspace *as);
+// Work that nobody waits for, put off until a new program or process has just begun to run: the ends of
+// old spaces, the making of what the next one needs. A timer does the former at the latest.
+void st_chores(void);
+extern bool st_chores_due;                    // [A]
+void st_grave_serve(int max);
 
 // ctx.c
 MUST_CHECK int st_context_alloc(struct st_aspace *as, struct st_context **ctx);
@@ -173,6 +184,10 @@ int st_remap(struct pcontext *ctx, uint64_t old, uint64_t old_len, uint64_t new_
 int st_advise(struct pcontext *ctx, uint64_t addr, uint64_t len, int advice);
 bool st_defer(struct pcontext *ctx, const struct pdefer *d);
 int st_settle(struct pcontext *ctx);
+void st_batch(struct pcontext *ctx);
+int st_batch_flush(struct st_aspace *as);     // makes the calls put off so far; the first failure of all
+// Puts off a copy to guest memory. False: not this way.
+bool st_batch_copy(struct st_aspace *as, uaddr_t dst, const void *src, size_t n);
 void st_later(struct st_context *c);          // makes the deferred call; c->refused if it fails
 int st_refusal(const struct stub_work *w);    // its result: 0 or -errno
 long st_futex(struct pcontext *ctx, const struct pfutex *f);
