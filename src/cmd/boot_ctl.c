@@ -41,8 +41,10 @@ void boot_signal(struct boot_container *b, int sig, bool everybody)
         task_end_held(b->first, sig);
         return;
     }
-    if (sig == SIGKILL)
+    if (sig == SIGKILL && __atomic_load_n(&b->first->group->container->frozen, __ATOMIC_SEQ_CST)) {
         task_freeze_all(b->first, false);
+        ctl_tell(b->fd, CTL_STATE, 0, CONTAINER_RUNNING, nullptr); // `pause` is not to freeze it now
+    }
     if (everybody)
         task_signal_all(b->first, sig);
     else

@@ -129,6 +129,8 @@ static int program_failed(const char *name, int err, char *text, size_t n)
                  err == -ENOENT ? "no such file or directory" : "not a directory");
     else if (err == -EACCES)
         snprintf(text, n, "exec: \"%s\": permission denied", name);
+    else if (err == -ESRCH)
+        snprintf(text, n, "exec: \"%s\": killed before it had started", name);
     else
         snprintf(text, n, "exec: \"%s\": %s", name, strerror(-err));
     return err == -ENOENT || err == -ENOTDIR ? 127 : 126;
@@ -320,6 +322,8 @@ int boot_exec(struct boot_container *b, struct exec_request *r, char *text, size
         status = boot_create_process(b, &a, r->process, r->stdio, &t, text, n);
     boot_put_more(&a);
     if (status) {
+        if (task_container_ending(b->first)) // whatever it was that failed
+            snprintf(text, n, "cannot exec in a stopped container");
         put_stdio(&a);
         exec_free(x);
         return status;

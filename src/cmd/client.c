@@ -4,6 +4,7 @@
 #include "cmd/cgroups.h"
 #include "host/fdpass.h"
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,18 +51,36 @@ static int ask(int sock, const struct ctl_msg *what, struct ctl_msg *m)
         err = 0;
     return err;
 }
+// For what the Sentry answers.
+int container_answer(int sock, struct frozen *f, struct ctl_msg *m)
+{
+    constexpr int patience_ms = 200;
+    struct pollfd p = {.fd = sock, .events = POLLIN};
+    int err;
+    do {
+        while (poll(&p, 1, patience_ms) == 0)
+            container_wake(f, f->c, true); // paused after we had looked
+        err = control_receive(sock, m);
+    } while (err == -EINTR);
+    return err;
+}
 
 int container_look(int root, const char *id, struct container *c, struct err *e)
 {
     struct ctl_msg m;
+    int err, sock;
     c->root = root;
-    int err = state_read(root, id, &c->info, e);
-    if (err)
-        return err;
-    c->status = CONTAINER_STOPPED;
-    if (!c->info.alive)
-        return 0;
-    int sock = state_connect(root, id, e);
+    for (;;) {
+        if ((err = state_read(root, id, &c->info, e)) != 0)
+            return err;
+        c->status = CONTAINER_STOPPED;
+        if (!c->info.alive)
+            return 0;
+        sock = state_connect(root, id, &c->info, e);
+        if (sock != -ESTALE)
+            break;
+        state_info_free(&c->info); // deleted, and perhaps made anew, between the two
+    }
     if (sock == -ECONNREFUSED) { // ending just now, or not begun: its hooks run
         state_info_free(&c->info);
         err = state_read(root, id, &c->info, e);
@@ -85,12 +104,14 @@ int container_find(struct globals *g, const char *id, struct container *c, struc
     return root < 0 ? root : container_look(root, id, c, e);
 }
 
-void container_wake(struct frozen *f, const struct container *c)
+void container_wake(struct frozen *f, const struct container *c, bool look)
 {
     struct err ignored = {};
     f->c = c;
-    f->frozen = c->status == CONTAINER_PAUSED && cgroups_of(c->root, c->info.id, &f->cgroup) &&
-                cgroup_frozen(&f->cgroup) && cgroup_freeze(&f->cgroup, false, &ignored) == 0;
+    if (!look && c->status != CONTAINER_PAUSED)
+        return;
+    f->frozen |= cgroups_of(c->root, c->info.id, &f->cgroup) && cgroup_frozen(&f->cgroup) &&
+                 cgroup_freeze(&f->cgroup, false, &ignored) == 0;
 }
 void container_sleep(struct frozen *f)
 {
@@ -107,12 +128,15 @@ void container_sleep(struct frozen *f)
 static int request(const struct container *c, struct ctl_msg *send, struct err *e)
 {
     static struct frozen frozen;
+    frozen.frozen = false;
     struct ctl_msg m;
-    int sock = state_connect(c->root, c->info.id, e);
+    int sock = state_connect(c->root, c->info.id, &c->info, e);
     if (sock < 0)
         return err_set(e, 1, "container not running");
-    container_wake(&frozen, c);
-    int err = ask(sock, send, &m);
+    container_wake(&frozen, c, false);
+    int err = send_message(sock, send, nullptr, 0);
+    if (!err)
+        err = container_answer(sock, &frozen, &m);
     close(sock);
     bool deadly = (send->kind == CTL_KILL || send->kind == CTL_KILL_ALL) && send->value == SIGKILL;
     if (!deadly) // frozen processes do not die

@@ -308,6 +308,7 @@ static int start_detached(struct globals *g, struct boot_config *c, struct state
         run_poststop(c, bundle);
         return status;
     }
+    close(state->dir); // the lock is the supervisor's alone: a hook may outlive it
     if (!c->hold)
         run_poststart(c, bundle, pid);
     return 0;

@@ -116,7 +116,7 @@ static int64_t now_ms(void)
 static int stream(const struct container *c, const struct cgroup *cg, long interval, struct err *e)
 {
     struct oom_watch w;
-    int sock = state_connect(c->root, c->info.id, e);
+    int sock = state_connect(c->root, c->info.id, &c->info, e);
     if (sock < 0 || control_send(sock, CTL_WAIT, 0, nullptr, 0))
         return err_set(e, 1, "container not running");
     watch_oom(&w, cg);

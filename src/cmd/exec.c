@@ -280,7 +280,7 @@ static int exec_run_flags(struct globals *g, const struct exec_flags *f, int arg
         return err_set(e, 1, "cannot allocate tty if runc will detach without setting console socket");
     if (f->console && !(p->terminal && f->detach))
         return err_set(e, 1, "cannot use console socket if runc will not detach or allocate tty");
-    int sock = state_connect(c.root, c.info.id, e);
+    int sock = state_connect(c.root, c.info.id, &c.info, e);
     if (sock < 0)
         return err_set(e, 1, "cannot exec in a stopped container");
     if (f->detach)

@@ -35,7 +35,7 @@ static int kill_run(struct globals *g, int argc, char **argv, struct err *e)
 static int remove_when_dead(const struct container *c, int ms, struct err *e)
 {
     for (int waited = 0;; waited += 10) {
-        int err = state_delete(c->root, c->info.id, e);
+        int err = state_delete(c->root, c->info.id, &c->info, e);
         if (err != -EBUSY || waited >= ms)
             return err;
         nanosleep(&(struct timespec){.tv_nsec = 10000000}, nullptr);
@@ -68,7 +68,7 @@ static int delete_one(struct globals *g, const char *id, bool force, struct err 
         e->text[0] = 0;
         int root = state_open_root(g->launch.state_root, e);
         struct err ignored = {}; // what a `create` that was killed left, at most
-        return root >= 0 && state_delete(root, id, &ignored) == -EBUSY
+        return root >= 0 && state_delete(root, id, nullptr, &ignored) == -EBUSY
                    ? err_set(e, 1, "cannot delete container %s that is being created", id)
                    : 0;
     }

@@ -213,7 +213,7 @@ static int join_sandbox(struct launch *l, const struct state *state, const int s
             fds[n++] = stdio[i];
             m.value |= 1 << i;
         }
-    int sock = state_connect(state->root, l->cfg->sandbox, e);
+    int sock = state_connect(state->root, l->cfg->sandbox, nullptr, e);
     if (sock < 0)
         return err_set(e, sock, "sandbox %s: not running", l->cfg->sandbox);
     long r = fd_send(sock, &m, sizeof(m), fds, n, 0);

@@ -20,14 +20,15 @@ static int ps_fetch(const struct container *c, char **out, struct err *e)
 {
     struct ctl_msg m;
     struct stat st;
-    int fd = memfd_create("ps", MFD_CLOEXEC), sock = state_connect(c->root, c->info.id, e);
+    int fd = memfd_create("ps", MFD_CLOEXEC), sock = state_connect(c->root, c->info.id, &c->info, e);
     if (fd < 0 || sock < 0)
         return err_set(e, -EIO, "container not running");
     static struct frozen frozen;
-    container_wake(&frozen, c);
+    frozen.frozen = false;
+    container_wake(&frozen, c, false);
     int err = control_send(sock, CTL_PS, 0, &fd, 1);
-    while (!err && (err = control_receive(sock, &m)) == -EINTR)
-        err = 0;
+    if (!err)
+        err = container_answer(sock, &frozen, &m);
     container_sleep(&frozen);
     if (!err && m.value != 0)
         err = err_set(e, -EIO, "%s", m.text);

@@ -26,10 +26,12 @@ static void client_close(struct client *c)
     *c = (struct client){.fd = -1};
 }
 
-static bool send_to_sentry(struct supervisor *s, const struct ctl_msg *m, const int *fds, int n)
+// 0 or -errno: -EAGAIN, or its end.
+static int send_to_sentry(struct supervisor *s, const struct ctl_msg *m, const int *fds, int n)
 {
     // A Sentry that does not read any more is not to hang us.
-    return fd_send(s->sentry.control, m, sizeof(*m), fds, n, MSG_DONTWAIT) == sizeof(*m);
+    long r = fd_send(s->sentry.control, m, sizeof(*m), fds, n, MSG_DONTWAIT);
+    return r < 0 ? (int)r : 0;
 }
 
 static void reply(struct client *c, uint32_t kind, int value, const char *text)
@@ -118,13 +120,17 @@ static void request(struct supervisor *s, struct client *c, struct ctl_msg *m, c
     }
     const char *why = refused(s, m->kind, m->value);
     m->token = c->token;
-    if (why) {
+    int err = why ? 0 : send_to_sentry(s, m, fds, n);
+    if (err == -EAGAIN)
+        why = "the Sentry does not answer";
+    else if (err) // it has just ended, which we are about to see
+        why = m->kind == CTL_EXEC    ? "cannot exec in a stopped container"
+              : m->kind == CTL_START ? "cannot start a container that has stopped"
+                                     : "container not running";
+    if (why)
         reply(c, CTL_REPLY, 1, why);
-    } else if (!send_to_sentry(s, m, fds, n)) {
-        reply(c, CTL_REPLY, 1, "the Sentry does not answer");
-    } else {
+    else
         c->kind = m->kind;
-    }
 }
 
 void client_serve(struct supervisor *s, struct client *c)

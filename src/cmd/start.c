@@ -40,13 +40,19 @@ static int pause_run(struct globals *g, int argc, char **argv, struct err *e)
     int status = simple(g, argc, argv, CTL_PAUSE, "container not running", &c, e);
     // The Sentry has stopped its tasks; the host's freezer stops it too, its timers, its threads and
     // the file server.
-    if (!status && cgroups_of(c.root, c.info.id, &cg) && cgroup_freeze(&cg, true, e)) {
-        struct err ignored = {};
+    if (status || !cgroups_of(c.root, c.info.id, &cg))
+        return status;
+    struct err ignored = {};
+    if (cgroup_freeze(&cg, true, e)) {
         (void)!cgroup_freeze(&cg, false, &ignored);
         (void)!container_request(&c, CTL_RESUME, 0, &ignored);
-        status = 1;
+        return 1;
     }
-    return status;
+    // Killed or resumed between the two, and nobody would come to thaw it: what is frozen does not die.
+    struct container now;
+    if (container_look(c.root, c.info.id, &now, &ignored) || now.status != CONTAINER_PAUSED)
+        (void)!cgroup_freeze(&cg, false, &ignored);
+    return 0;
 }
 static int resume_run(struct globals *g, int argc, char **argv, struct err *e)
 {
@@ -62,7 +68,7 @@ static int wait_run(struct globals *g, int argc, char **argv, struct err *e)
     if (!id || container_find(g, id, &c, e))
         return 1;
     int status = -1;
-    int sock = c.status == CONTAINER_STOPPED ? -ECONNREFUSED : state_connect(c.root, id, e);
+    int sock = c.status == CONTAINER_STOPPED ? -ECONNREFUSED : state_connect(c.root, id, &c.info, e);
     if (sock >= 0) {
         int err = control_send(sock, CTL_WAIT, 0, nullptr, 0);
         while (!err && (err = control_receive(sock, &m)) == -EINTR)
@@ -71,6 +77,8 @@ static int wait_run(struct globals *g, int argc, char **argv, struct err *e)
             status = m.value;
         close(sock);
     }
+    if (sock == -ESTALE)
+        return err_set(e, 1, "container does not exist");
     if (status < 0 && container_look(c.root, id, &c, e))
         return 1; // it was removed meanwhile
     if (status < 0)

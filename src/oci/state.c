@@ -198,23 +198,39 @@ static void socket_name(int dir, struct sockaddr_un *a)
     snprintf(a->sun_path, sizeof(a->sun_path), "/proc/self/fd/%d/%s", dir, state_socket);
 }
 
-int state_connect(int root, const char *id, struct err *e)
+// Whose folder is it? An id can be deleted and taken again while somebody looks at it.
+static bool other_owner(int dir, const struct state_info *who)
+{
+    struct state_info now = {};
+    bool other = load(dir, &now) && (now.pid != who->pid || now.start_time != who->start_time);
+    state_info_free(&now);
+    return other;
+}
+
+int state_connect(int root, const char *id, const struct state_info *who, struct err *e)
 {
     struct sockaddr_un a;
-    int dir = open_dir(root, id, e);
+    struct err why = {};
+    int dir = open_dir(root, id, &why);
+    if (dir == -ENOENT && who)
+        return -ESTALE;
     if (dir < 0)
-        return dir;
+        return err_set(e, dir, "%s", why.text);
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     int err = fd < 0 ? -errno : 0;
     socket_name(dir, &a);
     if (!err && connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
         err = errno == ENOENT ? -ECONNREFUSED : -errno;
+    if (who && other_owner(dir, who)) // looked at last: a folder never goes back to an earlier owner
+        err = -ESTALE;
     close(dir);
     if (!err)
         return fd;
     if (fd >= 0)
         close(fd);
-    return err == -ECONNREFUSED ? err : err_errno(e, err, "control socket of %s", id);
+    return err == -ECONNREFUSED || err == -ESTALE
+               ? err
+               : err_errno(e, err, "control socket of %s", id);
 }
 
 // Field 22 of /proc/PID/stat; 0 when there is no such process.
@@ -403,12 +419,14 @@ void state_remove(struct state *s)
     close(s->root);
 }
 
-int state_delete(int root, const char *id, struct err *e)
+int state_delete(int root, const char *id, const struct state_info *who, struct err *e)
 {
     int dir = open_dir(root, id, e);
     if (dir < 0)
         return dir;
     int err = lock_dir(root, id, dir);
+    if (who && (!err || err == -EEXIST) && other_owner(dir, who))
+        err = -EAGAIN;
     if (err == -EAGAIN) {
         err = err_set(e, -ENOENT, "container does not exist"); // another `delete` was faster
     } else if (err == -EEXIST) {

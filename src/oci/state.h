@@ -49,9 +49,11 @@ MUST_CHECK int state_open_root(const char *root, struct err *e); // descriptor
 // What is known of a container. -ENOENT with "container does not exist".
 MUST_CHECK int state_read(int root, const char *id, struct state_info *out, struct err *e);
 void state_info_free(struct state_info *i);
-// A connection to the supervisor's control socket. -ECONNREFUSED: it is dead.
-MUST_CHECK int state_connect(int root, const char *id, struct err *e);
-// Removes what a dead supervisor left. -EBUSY: it lives.
-MUST_CHECK int state_delete(int root, const char *id, struct err *e);
+// A connection to the supervisor's control socket. -ECONNREFUSED: it is dead. With `who`: to that one's
+// supervisor; -ESTALE, without *e, when the id is another container's by now, or nobody's.
+MUST_CHECK int state_connect(int root, const char *id, const struct state_info *who, struct err *e);
+// Removes what a dead supervisor left. -EBUSY: it lives. With `who`: what that one left; -ENOENT when
+// the id is another container's by now.
+MUST_CHECK int state_delete(int root, const char *id, const struct state_info *who, struct err *e);
 // A descriptor for the supervisor, made sure of by its start time, or -ESRCH.
 MUST_CHECK int state_pidfd(const struct state_info *i);

@@ -267,6 +267,19 @@ static void init_undo(struct task *t, bool published)
     }
 }
 
+// What fails in a process that is being killed, or where one can no longer be made, fails with any
+// errno (EINTR, ENOMEM, ...), none of which is its caller's affair.
+static bool init_killed(struct task *t, const struct init_args *a)
+{
+    bool killed = false;
+    if (t->group) {
+        spin_lock(&t->group->sig_lock);
+        killed = t->killed || t->group->exiting;
+        spin_unlock(&t->group->sig_lock);
+    }
+    return killed || (a->join && task_container_ending(a->join));
+}
+
 int task_create_init(const struct init_args *a, struct task **out)
 {
     struct task *t = task_alloc();
@@ -293,6 +306,8 @@ int task_create_init(const struct init_args *a, struct task **out)
     if (!err)
         err = init_exec(t, a);
     if (err) {
+        if (init_killed(t, a))
+            err = -ESRCH;
         init_undo(t, published);
         return err;
     }

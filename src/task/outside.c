@@ -126,6 +126,17 @@ static bool container_empty(struct task_container *c)
     return empty;
 }
 
+bool task_container_ending(struct task *init)
+{
+    mutex_lock(&tasklist_lock);
+    bool ending = init->group->container->dying || init->pidns->dying;
+    mutex_unlock(&tasklist_lock);
+    spin_lock(&init->group->sig_lock);
+    ending |= init->group->exiting || init->dead;
+    spin_unlock(&init->group->sig_lock);
+    return ending;
+}
+
 void task_end_all(struct task *init)
 {
     struct task_container *c = init->group->container;

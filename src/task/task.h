@@ -387,12 +387,14 @@ struct init_args {
 };
 // Makes the task and starts it. Its program is looked up and loaded by the caller's fiber, so an
 // error (-ENOENT, -EACCES, -ENOEXEC) is the caller's to report (127, 126). Call from a fiber.
+// -ESRCH: it was killed meanwhile, or its container is.
 MUST_CHECK int task_create_init(const struct init_args *a, struct task **out);
 void task_start_held(struct task *t); // once
 void task_end_held(struct task *t, int sig); // instead: it ends, as if killed by sig, and never runs
 // For the runtime, on all processes of init's container (outside.c). From a fiber.
 void task_signal_all(struct task *init, int sig);
 void task_freeze_all(struct task *init, bool freeze);
+bool task_container_ending(struct task *init); // killed or gone: nothing can start in it any more
 void task_set_max(struct task *init, int max_tasks); // 0: no limit; those that are there stay
 int task_count(struct task *init);
 void task_machine_changed(struct task *init); // its number of CPUs; over all tasks of its namespace
