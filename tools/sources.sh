@@ -10,5 +10,5 @@ product) find src -name '*.c' ! -name '*_test.c' ! -name '*_fuzz.c' ! -name test
 unit) find src -name '*_test.c' | LC_ALL=C sort ;;
 fuzz) find src -name '*_fuzz.c' | LC_ALL=C sort ;;
 stub) find src/platform/stub \( -name '*.c' -o -name '*.S' \) ! -name '*_test.c' ! -name '*_fuzz.c' | LC_ALL=C sort ;;
-stubdeps) find src/platform/stub src/abi src/base -name '*.h' | LC_ALL=C sort ;;
+stubdeps) { find src/platform/stub src/abi src/base -name '*.h'; echo src/host/raw.h; } | LC_ALL=C sort ;;
 esac

@@ -97,6 +97,26 @@ static struct boot_config *bundle_config(struct globals *g, const char *id, cons
     return resolve_mounts(c, bundle, e) ? nullptr : c;
 }
 
+int container_options(struct container_args *a, bool run, int argc, char **argv, struct err *e)
+{
+    bool ignored;
+    const char *preserve = nullptr;
+    const struct opt opts[] = {
+        {"bundle", OPT_STR, &a->bundle},       {"b", OPT_STR, &a->bundle},
+        {"pid-file", OPT_STR, &a->pid_file},   {"console-socket", OPT_STR, &a->console},
+        {"no-pivot", OPT_BOOL, &ignored},      {"no-new-keyring", OPT_BOOL, &ignored},
+        {"preserve-fds", OPT_STR, &preserve},
+        // Of run alone:
+        {"detach", OPT_BOOL, &a->detach},      {"d", OPT_BOOL, &a->detach},
+        {"no-subreaper", OPT_BOOL, &ignored},
+    };
+    int i = 1;
+    return opts_parse(opts, ARRAY_LEN(opts) - (run ? 0 : 3), argc, argv, &i, e) ||
+                   preserve_parse(preserve, &a->npreserve, e)
+               ? 0
+               : i;
+}
+
 // --- descriptors, pid files, console sockets -------------------------------------------------------------------
 int preserve_parse(const char *text, int *n, struct err *e)
 {

@@ -10,6 +10,8 @@ struct container_args {
     bool detach; // the supervisor is a process of its own, and the state stays
     bool hold;   // the program waits for `start`
 };
+// Options of create and of run: where the arguments behind them begin, or 0.
+int container_options(struct container_args *a, bool run, int argc, char **argv, struct err *e);
 // argv[i]: the container's id. The exit status.
 int container_run(struct globals *g, struct container_args *a, int argc, char **argv, int i,
                   struct err *e);

@@ -5,20 +5,8 @@
 static int create_run(struct globals *g, int argc, char **argv, struct err *e)
 {
     struct container_args a = {.detach = true, .hold = true};
-    bool no_pivot = false, no_new_keyring = false;
-    const char *preserve = nullptr;
-    const struct opt opts[] = {
-        {"bundle", OPT_STR, &a.bundle},      {"b", OPT_STR, &a.bundle},
-        {"pid-file", OPT_STR, &a.pid_file},  {"console-socket", OPT_STR, &a.console},
-        {"no-pivot", OPT_BOOL, &no_pivot},   {"no-new-keyring", OPT_BOOL, &no_new_keyring},
-        {"preserve-fds", OPT_STR, &preserve},
-    };
-    int i = 1;
-    if (opts_parse(opts, ARRAY_LEN(opts), argc, argv, &i, e))
-        return 1;
-    if (preserve_parse(preserve, &a.npreserve, e))
-        return 1;
-    return container_run(g, &a, argc, argv, i, e);
+    int i = container_options(&a, false, argc, argv, e);
+    return i ? container_run(g, &a, argc, argv, i, e) : 1;
 }
 
 const struct command command_create = {

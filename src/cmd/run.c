@@ -6,21 +6,8 @@
 static int run_run(struct globals *g, int argc, char **argv, struct err *e)
 {
     struct container_args a = {};
-    bool no_pivot = false, no_new_keyring = false, keep = false;
-    const char *preserve = nullptr;
-    const struct opt opts[] = {
-        {"bundle", OPT_STR, &a.bundle},      {"b", OPT_STR, &a.bundle},
-        {"detach", OPT_BOOL, &a.detach},     {"d", OPT_BOOL, &a.detach},
-        {"pid-file", OPT_STR, &a.pid_file},  {"console-socket", OPT_STR, &a.console},
-        {"no-pivot", OPT_BOOL, &no_pivot},   {"no-new-keyring", OPT_BOOL, &no_new_keyring},
-        {"preserve-fds", OPT_STR, &preserve}, {"no-subreaper", OPT_BOOL, &keep},
-    };
-    int i = 1;
-    if (opts_parse(opts, ARRAY_LEN(opts), argc, argv, &i, e))
-        return 1;
-    if (preserve_parse(preserve, &a.npreserve, e))
-        return 1;
-    return container_run(g, &a, argc, argv, i, e);
+    int i = container_options(&a, true, argc, argv, e);
+    return i ? container_run(g, &a, argc, argv, i, e) : 1;
 }
 
 const struct command command_run = {

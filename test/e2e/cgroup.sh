@@ -1,12 +1,9 @@
 #!/bin/bash
 # cgroups: limits that hold (memory, tasks, CPU time), what the guest is told of them, update, events,
 # pause, and that nothing is left behind, whoever is killed. Needs root and a writable cgroup tree.
-NACRE=${NACRE:?}
-PLATFORM=${PLATFORM:-systrap}
-status=0
-t=$(mktemp -d /tmp/nacre-cg.XXXXXX)
+. "$(dirname "$0")/lib.sh.inc"
+work_dir cg
 name=nacre-e2e-${t##*.} # not the pid: tests run in pid namespaces, several at once
-N() { timeout 60 "$NACRE" --platform="$PLATFORM" --root "$t/state" "$@" </dev/null; }
 groups() { find /sys/fs/cgroup -maxdepth 4 -type d -name "$name*" 2>/dev/null; }
 finish() {
     local id g
@@ -14,8 +11,6 @@ finish() {
     for g in $(groups); do rmdir "$g/nacre" "$g" 2>/dev/null; done
     rm -rf "$t"
 }
-trap '[ $BASHPID = $$ ] && finish' EXIT
-is() { if [ "$2" = "$3" ]; then echo "ok $1"; else echo "# is \"$(printf %s "$3" | tr '\n' '|')\", should be \"$2\""; echo "FAIL $1"; status=1; fi; }
 yes() { local n=$1; shift; if "$@" >"$t/log" 2>&1; then echo "ok $n"; else echo "# $(tail -n 2 "$t/log" | tr '\n' '|')"; echo "FAIL $n"; status=1; fi; }
 
 v2= ; [ "$(stat -fc %T /sys/fs/cgroup)" = cgroup2fs ] && v2=1

@@ -1,14 +1,9 @@
 #!/bin/bash
 # config.json: user namespaces with id maps, devices, tmpfs options, capabilities that nobody knows,
 # propagation, sysctls, what is refused and what is left out with a word.
-NACRE=${NACRE:?}
-PLATFORM=${PLATFORM:-systrap}
-status=0
-t=$(mktemp -d /tmp/nacre-config.XXXXXX)
+. "$(dirname "$0")/lib.sh.inc"
+work_dir config
 chmod 755 "$t"
-trap '[ $BASHPID = $$ ] && rm -rf "$t"' EXIT
-N() { timeout 60 "$NACRE" --platform="$PLATFORM" --root "$t/state" "$@" </dev/null; }
-is() { if [ "$2" = "$3" ]; then echo "ok $1"; else echo "# is \"$(printf %s "$3" | tr '\n' '|')\", should be \"$2\""; echo "FAIL $1"; status=1; fi; }
 b=$t/b
 mkdir -p "$b/rootfs/bin" "$t/vol"
 cp "$(command -v busybox)" "$b/rootfs/bin/busybox"

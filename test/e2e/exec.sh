@@ -1,21 +1,8 @@
 #!/bin/bash
 # exec: users by name and number, groups, capabilities, environment, working directory, descriptors,
 # paused and created containers, statuses and texts as engines look for them.
-NACRE=${NACRE:?}
-PLATFORM=${PLATFORM:-systrap}
-status=0
-t=$(mktemp -d /tmp/nacre-exec.XXXXXX)
-N() { timeout 60 "$NACRE" --platform="$PLATFORM" --root "$t/state" "$@" </dev/null; }
-finish() { local id; for id in $(N list -q 2>/dev/null); do N delete --force "$id" 2>/dev/null; done; rm -rf "$t"; }
-trap '[ $BASHPID = $$ ] && finish' EXIT
-is() { if [ "$2" = "$3" ]; then echo "ok $1"; else echo "# is \"$(printf %s "$3" | tr '\n' '|')\", should be \"$2\""; echo "FAIL $1"; status=1; fi; }
-fails() { # name text command...: status 255, and the text on standard error
-    local name=$1 text=$2 out st
-    shift 2
-    out=$("$@" 2>&1 >/dev/null); st=$?
-    if [ $st = 255 ] && printf %s "$out" | grep -qF -- "$text"; then echo "ok $name"
-    else echo "# status $st: $out"; echo "FAIL $name"; status=1; fi
-}
+. "$(dirname "$0")/lib.sh.inc"
+work_dir exec
 b=$t/b
 mkdir -p "$b/rootfs/bin" "$b/rootfs/etc" "$b/rootfs/home/ann"
 cp "$(command -v busybox)" "$b/rootfs/bin/busybox"

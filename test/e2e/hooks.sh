@@ -1,15 +1,8 @@
 #!/bin/bash
 # Hooks of all six kinds: order, namespaces, what they get and what they do not, failures, timeouts,
 # and that pid in their state is the process whose network namespace is the container's.
-NACRE=${NACRE:?}
-PLATFORM=${PLATFORM:-systrap}
-status=0
-t=$(mktemp -d /tmp/nacre-hooks.XXXXXX)
-N() { timeout 60 "$NACRE" --platform="$PLATFORM" --root "$t/state" "$@" </dev/null; }
-finish() { local id; for id in $(N list -q 2>/dev/null); do N delete --force "$id" 2>/dev/null; done; rm -rf "$t"; }
-trap '[ $BASHPID = $$ ] && finish' EXIT
-is() { if [ "$2" = "$3" ]; then echo "ok $1"; else echo "# is \"$(printf %s "$3" | tr '\n' '|')\", should be \"$2\""; echo "FAIL $1"; status=1; fi; }
-st() { N state "$1" 2>/dev/null | python3 -c 'import json,sys; print(json.load(sys.stdin)["status"])' 2>/dev/null; }
+. "$(dirname "$0")/lib.sh.inc"
+work_dir hooks
 b=$t/b
 mkdir -p "$b/rootfs/bin"
 cp "$(command -v busybox)" "$b/rootfs/bin/busybox"

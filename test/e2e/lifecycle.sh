@@ -1,28 +1,8 @@
 #!/bin/bash
 # The OCI lifecycle: create, start, state, kill, delete, run --detach, exec, pause, wait, as engines
 # use them; wrong orders; supervisors that are killed; many at once; terminals over console sockets.
-NACRE=${NACRE:?}
-PLATFORM=${PLATFORM:-systrap}
-status=0
-t=$(mktemp -d /tmp/nacre-life.XXXXXX)
-N() { timeout 60 "$NACRE" --platform="$PLATFORM" --root "$t/state" "$@" </dev/null; }
-finish() { local id; for id in $(N list -q 2>/dev/null); do N delete --force "$id" 2>/dev/null; done; rm -rf "$t"; }
-trap '[ $BASHPID = $$ ] && finish' EXIT
-is() { if [ "$2" = "$3" ]; then echo "ok $1"; else echo "# is \"$(printf %s "$3" | tr '\n' '|')\", should be \"$2\""; echo "FAIL $1"; status=1; fi; }
-fails() { # name text command...: status 1 (of exec: 255), and the text on standard error
-    local name=$1 text=$2 out st want=1
-    shift 2
-    [ "$2" = exec ] && want=255
-    out=$("$@" 2>&1 >/dev/null); st=$?
-    if [ $st = $want ] && printf %s "$out" | grep -qF -- "$text"; then echo "ok $name"
-    else echo "# status $st: $out"; echo "FAIL $name"; status=1; fi
-}
-st() { N state "$1" 2>/dev/null | python3 -c 'import json,sys; print(json.load(sys.stdin)["status"])' 2>/dev/null; }
-until_is() { # command output...: for at most 10 s
-    local i
-    for i in $(seq 200); do [ "$(eval "$1")" = "$2" ] && return 0; sleep 0.05; done
-    return 1
-}
+. "$(dirname "$0")/lib.sh.inc"
+work_dir life
 bundle() { # DIR SCRIPT [python]
     mkdir -p "$1/rootfs/bin"
     cp "$t/busybox" "$1/rootfs/bin/busybox"

@@ -2,29 +2,9 @@
 # Pods: several containers in one sandbox, as containerd's and CRI-O's annotations ask for. What they
 # share and what not; each one's commands; ends, restarts, deletions in any order; processes that are
 # killed; nothing is left.
-NACRE=${NACRE:?}
-PLATFORM=${PLATFORM:-systrap}
-status=0
-t=$(mktemp -d /tmp/nacre-pods.XXXXXX)
-N() { timeout 60 "$NACRE" --platform="$PLATFORM" --root "$t/state" "$@" </dev/null; }
-finish() { local id; for id in $(N list -q 2>/dev/null); do N delete --force "$id" 2>/dev/null; done; rm -rf "$t"; }
-trap '[ $BASHPID = $$ ] && finish' EXIT
-is() { if [ "$2" = "$3" ]; then echo "ok $1"; else echo "# is \"$(printf %s "$3" | tr '\n' '|')\", should be \"$2\""; echo "FAIL $1"; status=1; fi; }
-fails() { # name text command...: status 1 (of exec: 255), and the text on standard error
-    local name=$1 text=$2 out st want=1
-    shift 2
-    [ "$2" = exec ] && want=255
-    out=$("$@" 2>&1 >/dev/null); st=$?
-    if [ $st = $want ] && printf %s "$out" | grep -qF -- "$text"; then echo "ok $name"
-    else echo "# status $st: $out"; echo "FAIL $name"; status=1; fi
-}
-st() { N state "$1" 2>/dev/null | python3 -c 'import json,sys; print(json.load(sys.stdin)["status"])' 2>/dev/null; }
+. "$(dirname "$0")/lib.sh.inc"
+work_dir pods
 pid() { N state "$1" 2>/dev/null | python3 -c 'import json,sys; print(json.load(sys.stdin)["pid"])' 2>/dev/null; }
-until_is() { # command output...: for at most 10 s
-    local i
-    for i in $(seq 200); do [ "$(eval "$1")" = "$2" ] && return 0; sleep 0.05; done
-    return 1
-}
 children() { cat "/proc/$1/task/$1/children" 2>/dev/null; }
 cp "$(command -v busybox)" "$t/busybox"
 ${GUEST_CC:-cc} -static -O1 -w "$(dirname "$0")/podtool.c" -o "$t/podtool" || exit 1

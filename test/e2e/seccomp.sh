@@ -1,12 +1,8 @@
 #!/bin/bash
 # linux.seccomp of config.json: the profile runs inside the Sentry, on every process of the container.
 . "$(dirname "$0")/lib.sh.inc"
-t=$(mktemp -d /tmp/nacre-seccomp.XXXXXX)
-trap 'rm -rf "$t"' EXIT
+work_dir seccomp
 N="$NACRE --platform=$PLATFORM --root $t/state"
-check() { # name expected actual
-    if [ "$2" = "$3" ]; then echo "ok $1"; else echo "# got: $(printf %s "$3" | head -c 300 | tr '\n' '|')"; echo "FAIL $1"; status=1; fi
-}
 b=$t/bb; mkdir -p "$b/rootfs/bin" "$b/rootfs/proc"
 cp "$(command -v busybox)" "$b/rootfs/bin/busybox"
 for a in sh mkdir chmod kill true grep sleep uname; do ln -s busybox "$b/rootfs/bin/$a"; done
@@ -22,28 +18,28 @@ P
 run() { profile "$1" "$2"; timeout 60 $N run --bundle "$b" "s$RANDOM" 2>&1 </dev/null; }
 allow='"defaultAction":"SCMP_ACT_ALLOW","architectures":["SCMP_ARCH_X86_64","SCMP_ARCH_X86"]'
 
-check status "2 1" "$(run "{$allow}" "grep -E '^Seccomp' /proc/self/status" | awk '{printf "%s%s", s, $2; s=" "}')"
-check errno "mkdir: can't create directory '/x': No space left on device" "$(run "{$allow,'syscalls':[{'names':['mkdir','no_such_call'],'action':'SCMP_ACT_ERRNO','errnoRet':28}]}" 'mkdir /x')"
-check errno-default "Operation not permitted" "$(run "{$allow,'syscalls':[{'names':['mkdir'],'action':'SCMP_ACT_ERRNO'}]}" 'mkdir /x' | sed 's/.*: //')"
+is status "2 1" "$(run "{$allow}" "grep -E '^Seccomp' /proc/self/status" | awk '{printf "%s%s", s, $2; s=" "}')"
+is errno "mkdir: can't create directory '/x': No space left on device" "$(run "{$allow,'syscalls':[{'names':['mkdir','no_such_call'],'action':'SCMP_ACT_ERRNO','errnoRet':28}]}" 'mkdir /x')"
+is errno-default "Operation not permitted" "$(run "{$allow,'syscalls':[{'names':['mkdir'],'action':'SCMP_ACT_ERRNO'}]}" 'mkdir /x' | sed 's/.*: //')"
 rule="{'names':['chmod'],'action':'SCMP_ACT_ERRNO','errnoRet':5,'args':[{'index':1,'value':0o700,'op':'SCMP_CMP_EQ'}]}"
-check argument "no yes" "$(run "{$allow,'syscalls':[$rule]}" 'mkdir /d; chmod 700 /d 2>/dev/null && echo -n "yes " || echo -n "no "; chmod 755 /d && echo -n yes')"
+is argument "no yes" "$(run "{$allow,'syscalls':[$rule]}" 'mkdir /d; chmod 700 /d 2>/dev/null && echo -n "yes " || echo -n "no "; chmod 755 /d && echo -n yes')"
 rule="{'names':['chmod'],'action':'SCMP_ACT_ERRNO','errnoRet':5,'args':[{'index':1,'value':0o700,'op':'SCMP_CMP_EQ'},{'index':1,'value':0o711,'op':'SCMP_CMP_EQ'}]}"
-check alternatives "no no yes" "$(run "{$allow,'syscalls':[$rule]}" 'mkdir /d; for m in 700 711 755; do chmod $m /d 2>/dev/null && echo -n "yes " || echo -n "no "; done' | sed 's/ $//')"
+is alternatives "no no yes" "$(run "{$allow,'syscalls':[$rule]}" 'mkdir /d; for m in 700 711 755; do chmod $m /d 2>/dev/null && echo -n "yes " || echo -n "no "; done' | sed 's/ $//')"
 rule="{'names':['chmod'],'action':'SCMP_ACT_ERRNO','errnoRet':5,'args':[{'index':1,'value':0o022,'valueTwo':0o022,'op':'SCMP_CMP_MASKED_EQ'}]}"
-check masked "no yes" "$(run "{$allow,'syscalls':[$rule]}" 'mkdir /d; for m in 777 755; do chmod $m /d 2>/dev/null && echo -n "yes " || echo -n "no "; done' | sed 's/ $//')"
-run "{$allow,'syscalls':[{'names':['mkdir'],'action':'SCMP_ACT_KILL_PROCESS'}]}" 'exec mkdir /x' >/dev/null; check kill 159 $?
-run "{$allow,'syscalls':[{'names':['mkdir'],'action':'SCMP_ACT_TRAP'}]}" 'exec mkdir /x' >/dev/null; check trap 159 $?
+is masked "no yes" "$(run "{$allow,'syscalls':[$rule]}" 'mkdir /d; for m in 777 755; do chmod $m /d 2>/dev/null && echo -n "yes " || echo -n "no "; done' | sed 's/ $//')"
+run "{$allow,'syscalls':[{'names':['mkdir'],'action':'SCMP_ACT_KILL_PROCESS'}]}" 'exec mkdir /x' >/dev/null; is kill 159 $?
+run "{$allow,'syscalls':[{'names':['mkdir'],'action':'SCMP_ACT_TRAP'}]}" 'exec mkdir /x' >/dev/null; is trap 159 $?
 # What a profile leaves out is refused; what is newer than all it names does not exist.
 some="'defaultAction':'SCMP_ACT_ERRNO','architectures':['SCMP_ARCH_X86_64'],'syscalls':[{'names':['read','write','open','openat','close','stat','fstat','lstat','newfstatat','mmap','mprotect','munmap','brk','rt_sigaction','rt_sigprocmask','rt_sigreturn','ioctl','execve','exit','exit_group','arch_prctl','set_tid_address','set_robust_list','rseq','prlimit64','getpid','getppid','getuid','getgid','geteuid','getegid','uname','getcwd','fcntl','dup2','fork','vfork','clone','wait4','readlink','getrandom','futex','poll','access','prctl','pipe','pipe2','kill','sysinfo','setpgid'],'action':'SCMP_ACT_ALLOW'}]"
-check default-action "Operation not permitted" "$(run "{$some}" 'mkdir /x' | sed 's/.*: //')"
-check allowed "Linux" "$(run "{$some}" 'uname')"
-check notify-refused "1" "$(run "{'defaultAction':'SCMP_ACT_NOTIFY'}" true | grep -c 'SCMP_ACT_NOTIFY is not supported')"
-check bad-action "1" "$(run "{'defaultAction':'SCMP_ACT_MAYBE'}" true | grep -c 'linux.seccomp.defaultAction: SCMP_ACT_MAYBE')"
-check bad-flag "1" "$(run "{$allow,'flags':['NO_SUCH_FLAG']}" true | grep -c 'linux.seccomp.flags: NO_SUCH_FLAG')"
+is default-action "Operation not permitted" "$(run "{$some}" 'mkdir /x' | sed 's/.*: //')"
+is allowed "Linux" "$(run "{$some}" 'uname')"
+is notify-refused "1" "$(run "{'defaultAction':'SCMP_ACT_NOTIFY'}" true | grep -c 'SCMP_ACT_NOTIFY is not supported')"
+is bad-action "1" "$(run "{'defaultAction':'SCMP_ACT_MAYBE'}" true | grep -c 'linux.seccomp.defaultAction: SCMP_ACT_MAYBE')"
+is bad-flag "1" "$(run "{$allow,'flags':['NO_SUCH_FLAG']}" true | grep -c 'linux.seccomp.flags: NO_SUCH_FLAG')"
 # exec starts under the same profile
 profile "{$allow,'syscalls':[{'names':['mkdir'],'action':'SCMP_ACT_ERRNO','errnoRet':28}]}" 'sleep 60'
 timeout 60 $N run --detach --bundle "$b" ex </dev/null >"$t/out" 2>&1
-check exec "No space left on device" "$(timeout 30 $N exec ex mkdir /y 2>&1 | sed 's/.*: //')"
+is exec "No space left on device" "$(timeout 30 $N exec ex mkdir /y 2>&1 | sed 's/.*: //')"
 timeout 30 $N kill ex KILL; sleep 0.2; timeout 30 $N delete --force ex
-check state-removed "0" "$(ls "$t/state" 2>/dev/null | wc -l)"
+is state-removed "0" "$(ls "$t/state" 2>/dev/null | wc -l)"
 exit $status

@@ -3,6 +3,7 @@
 // libc, no writable data, no jump tables, no relocations (tools/build-stub.sh checks). Everything
 // here runs in guest processes with the guest's rights; see stub.c.
 #pragma once
+#include "host/raw.h"
 #include "platform/stub/sysmsg.h"
 
 #define AI static inline __attribute__((always_inline))
@@ -32,15 +33,7 @@ HIDDEN long stub_futex(uint64_t uaddr, uint64_t op, uint64_t val, uint64_t timeo
 
 AI long call6(long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f)
 {
-    register uint64_t r10 __asm__("r10") = d;
-    register uint64_t r8 __asm__("r8") = e;
-    register uint64_t r9 __asm__("r9") = f;
-    long ret;
-    __asm__ volatile("syscall"
-                     : "=a"(ret)
-                     : "a"(nr), "D"(a), "S"(b), "d"(c), "r"(r10), "r"(r8), "r"(r9)
-                     : "rcx", "r11", "memory");
-    return ret;
+    return host_call6(nr, (long)a, (long)b, (long)c, (long)d, (long)e, (long)f);
 }
 
 AI struct slot *slot_of(const void *p)

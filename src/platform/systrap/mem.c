@@ -132,6 +132,27 @@ bool st_batch_copy(struct st_aspace *as, uaddr_t dst, const void *src, size_t n)
     return true;
 }
 
+// list[0] takes hostfd, list[1] maps it at addr. 0, what the host said to that, or -ESRCH.
+static int map_fd(struct pcontext *ctx, struct stub_work *list, uint32_t n, uint64_t addr, int hostfd)
+{
+    struct st_aspace *as = st_as(ctx->as);
+    int err = st_prove(as);
+    if (err)
+        return err;
+    mutex_lock(&as->lock);
+    err = st_send_fd(as, hostfd);
+    if (!err)
+        err = st_work(st_ctx(ctx), list, n, false);
+    mutex_unlock(&as->lock);
+    if (err)
+        return err;
+    if (list[0].ret < 0 || (list[1].ret >= 0 && (uint64_t)list[1].ret != addr)) {
+        st_kill(as, "the stub did not map a descriptor");
+        return -ESRCH;
+    }
+    return list[1].ret < 0 ? (int)stub_result(list[1].ret) : 0;
+}
+
 int st_map(struct pcontext *ctx, uint64_t addr, uint64_t len, int prot, int flags, int hostfd,
            uint64_t off)
 {
@@ -148,27 +169,12 @@ int st_map(struct pcontext *ctx, uint64_t addr, uint64_t len, int prot, int flag
         return call_expect(ctx, w, addr);
     struct stub_work list[2] = {{.op = WORK_RECVFD}, w};
     list[1].flags = WORK_FD;
-    int err = st_prove(as);
-    if (err)
-        return err;
-    mutex_lock(&as->lock);
-    err = st_send_fd(as, hostfd);
-    if (!err)
-        err = st_work(st_ctx(ctx), list, 2, false);
-    mutex_unlock(&as->lock);
-    if (err)
-        return err;
-    if (list[0].ret < 0 || (list[1].ret >= 0 && (uint64_t)list[1].ret != addr)) {
-        st_kill(as, "the stub did not map a descriptor");
-        return -ESRCH;
-    }
-    return list[1].ret < 0 ? (int)stub_result(list[1].ret) : 0;
+    return map_fd(ctx, list, 2, addr, hostfd);
 }
 
 // Never inherited: a child has published pages of its own, with nothing in them.
 int st_map_window(struct pcontext *ctx, uint32_t index, int hostfd, uint64_t *va, uint64_t *len)
 {
-    struct st_aspace *as = st_as(ctx->as);
     uint64_t addr = st.base + STUB_WIN_OFF + (uint64_t)index * STUB_WIN_SIZE;
     CHECK(index < STUB_WIN_COUNT);
     struct stub_work list[3] = {
@@ -178,23 +184,12 @@ int st_map_window(struct pcontext *ctx, uint32_t index, int hostfd, uint64_t *va
          .nr = __NR_mmap,
          .a = {addr, STUB_WIN_SIZE, PROT_READ, MAP_SHARED | MAP_FIXED | MAP_NORESERVE, ~0ull, 0}},
         {.op = WORK_CALL, .nr = __NR_madvise, .a = {addr, STUB_WIN_SIZE, MADV_DONTFORK}}};
-    int err = st_prove(as);
+    int err = map_fd(ctx, list, 3, addr, hostfd);
     if (err)
         return err;
-    mutex_lock(&as->lock);
-    err = st_send_fd(as, hostfd);
-    if (!err)
-        err = st_work(st_ctx(ctx), list, 3, false);
-    mutex_unlock(&as->lock);
-    if (err)
-        return err;
-    if (list[0].ret < 0 || (list[1].ret >= 0 && (uint64_t)list[1].ret != addr)) {
-        st_kill(as, "the stub did not map a window");
-        return -ESRCH;
-    }
     *va = addr;
     *len = STUB_WIN_SIZE;
-    return list[1].ret < 0 ? (int)stub_result(list[1].ret) : (int)stub_result(list[2].ret);
+    return (int)stub_result(list[2].ret);
 }
 
 int st_unmap(struct pcontext *ctx, uint64_t addr, uint64_t len)
