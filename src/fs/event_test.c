@@ -7,38 +7,16 @@
 #include "fs/pipe.h"
 #include "vfs/epoll.h"
 #include "vfs/poll.h"
+#include "sched/fiber_test.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
-static int alive; // [A]
 static struct cred *cred;
-struct body {
-    void (*fn)(void *);
-    void *arg;
-};
-static void last_one(UNUSED void *arg)
-{
-    if (__atomic_sub_fetch(&alive, 1, __ATOMIC_ACQ_REL) == 0)
-        sched_stop();
-}
-static void body_main(void *p)
-{
-    struct body *b = p;
-    b->fn(b->arg);
-    free(b);
-    fiber_exit(last_one, nullptr);
-}
 static void spawn(void (*fn)(void *), void *arg)
 {
-    struct body *b = malloc(sizeof(*b));
-    CHECK(b);
-    *b = (struct body){fn, arg};
-    struct fiber *f = fiber_new(body_main, b, nullptr);
-    CHECK(f);
-    __atomic_add_fetch(&alive, 1, __ATOMIC_RELAXED);
-    fiber_start(f);
+    spawn_with(fn, arg, nullptr);
 }
 static void run(void (*fn)(void *), void *arg)
 {

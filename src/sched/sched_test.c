@@ -4,7 +4,7 @@
 #include "base/assert.h"
 #include "base/test.h"
 #include "host/raw.h"
-#include "sched/fiber.h"
+#include "sched/fiber_test.h"
 #include "sched/mutex.h"
 #include "sched/timer.h"
 #include "sched/waitq.h"
@@ -24,34 +24,9 @@ constexpr int SCALE = 10;
 #endif
 constexpr ktime_t MS = 1000000;
 
-static int alive; // [A] fibers of the running test
-
-struct body {
-    void (*fn)(void *);
-    void *arg;
-};
-static void last_one(UNUSED void *arg)
-{
-    if (__atomic_sub_fetch(&alive, 1, __ATOMIC_ACQ_REL) == 0)
-        sched_stop();
-}
-static void body_main(void *p)
-{
-    struct body *b = p;
-    b->fn(b->arg);
-    free(b);
-    fiber_exit(last_one, nullptr);
-}
 static struct fiber *spawn(void (*fn)(void *), void *arg)
 {
-    struct body *b = malloc(sizeof(*b));
-    CHECK(b);
-    *b = (struct body){fn, arg};
-    struct fiber *f = fiber_new(body_main, b, arg);
-    CHECK(f);
-    __atomic_add_fetch(&alive, 1, __ATOMIC_RELAXED);
-    fiber_start(f);
-    return f;
+    return spawn_with(fn, arg, arg);
 }
 static void run(int nworkers, bool poll, void (*fn)(void *), void *arg)
 {

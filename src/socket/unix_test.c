@@ -4,40 +4,18 @@
 #include "base/test.h"
 #include "base/assert.h"
 #include "socket/unix.h"
+#include "sched/fiber_test.h"
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-static int alive; // [A]
 static struct task task;
 static struct thread_group group;
 static struct kpid pid;
 
-struct body {
-    void (*fn)(void *);
-    void *arg;
-};
-static void last_one(UNUSED void *arg)
-{
-    if (__atomic_sub_fetch(&alive, 1, __ATOMIC_ACQ_REL) == 0)
-        sched_stop();
-}
-static void body_main(void *p)
-{
-    struct body *b = p;
-    b->fn(b->arg);
-    free(b);
-    fiber_exit(last_one, nullptr);
-}
 static void spawn(void (*fn)(void *), void *arg)
 {
-    struct body *b = malloc(sizeof(*b));
-    CHECK(b);
-    *b = (struct body){fn, arg};
-    struct fiber *f = fiber_new(body_main, b, &task);
-    CHECK(f);
-    __atomic_add_fetch(&alive, 1, __ATOMIC_RELAXED);
-    fiber_start(f);
+    spawn_with(fn, arg, &task);
 }
 static void run(void (*fn)(void *), void *arg)
 {
