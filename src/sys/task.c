@@ -419,21 +419,14 @@ long sys_pidfd_getfd(struct task *t, int fd, int target, uint32_t flags)
 // --- namespaces ---
 static int unshare_files(struct task *t, uint64_t flags)
 {
-    if ((flags & CLONE_FILES) && fdtab_shared(t->files)) {
-        struct fdtab *own = fdtab_dup(t->files, UINT32_MAX), *old = t->files;
-        if (!own)
-            return -ENOMEM;
-        task_public_stale_self(t);
-        spin_lock(&t->task_lock);
-        t->files = own;
-        spin_unlock(&t->task_lock);
-        fdtab_put(old, old);
-    }
+    int err = flags & CLONE_FILES ? task_unshare_files(t) : 0;
+    if (err)
+        return err;
     if (!(flags & (CLONE_FS | CLONE_NEWNS)))
         return 0;
     struct fs_context *fs, *old = t->fs;
     if (flags & CLONE_NEWNS) {
-        int err = fs_context_copy_ns(t->fs, &fs);
+        err = fs_context_copy_ns(t->fs, &fs);
         if (err)
             return err;
     } else {

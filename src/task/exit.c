@@ -485,7 +485,7 @@ static int exec_unshare_sighand(struct task *t)
     return 0;
 }
 
-static int exec_unshare_files(struct task *t)
+int task_unshare_files(struct task *t)
 {
     if (!fdtab_shared(t->files))
         return 0;
@@ -530,7 +530,7 @@ int task_exec_begin(struct task *t)
     if (err)
         return -EINTR;
     err = exec_unshare_sighand(t);
-    return err ? err : exec_unshare_files(t);
+    return err ? err : task_unshare_files(t);
 }
 
 void task_exec_commit(struct task *t, const char *comm, struct cred *c)

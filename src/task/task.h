@@ -328,6 +328,7 @@ MUST_CHECK int exec_open(struct task *t, int dirfd, const char *name, unsigned l
 // execve: on success the new image's registers are in t->regs. argv/envp already copied in.
 int task_exec(struct task *t, struct file *exe, const char *filename, struct strbuf *argv,
               int argc, struct strbuf *envp, int envc);
+MUST_CHECK int task_unshare_files(struct task *t); // its own descriptor table, if others have it
 // What exec.c calls, in this order, around its own work (all in exit.c / credexec.c):
 //   1. task_exec_begin: the point of no return is near: kills the other threads, takes the
 //      leader's number, unshares signal handlers. 0, or -EINTR when we are dying ourselves.
