@@ -2,6 +2,7 @@
 // See cgroups.h. The order is what makes a leak impossible: the record of the paths is on disk before
 // the first directory is made, and whoever removes a state directory removes what its record names.
 #include "cmd/cgroups.h"
+#include "cmd/ids.h"
 #include "host/spawn.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -42,16 +43,25 @@ static void fill_in_view(struct boot_config *c, const struct resources *r)
 static pid_t placeholder(void)
 {
     int pidfd;
-    pid_t pid = spawn_clone(0, &pidfd);
+    pid_t parent = getpid(), pid = spawn_clone(0, &pidfd);
     if (pid != 0) {
         if (pid > 0)
             close(pidfd);
         return pid;
     }
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) // killed in between
+        _exit(1);
     close_range(0, ~0u, 0);
     for (;;)
         pause();
+}
+// Whose systemd: a user's own, also for one who is root in a user namespace only.
+static enum cgroup_manager manager(const struct globals *g)
+{
+    if (!g->launch.systemd_cgroup)
+        return CGROUP_FS;
+    return geteuid() == 0 && host_ids_look().initial ? CGROUP_SYSTEMD : CGROUP_SYSTEMD_USER;
 }
 
 int cgroups_setup(struct globals *g, struct boot_config *c, struct state *s, struct err *e)
@@ -67,20 +77,33 @@ int cgroups_setup(struct globals *g, struct boot_config *c, struct state *s, str
     int err = cgroup_host_read(&host, e);
     if (err)
         return err;
-    err = cgroup_locate(cg, &host, path, c->spec->id, g->launch.systemd_cgroup && asked, r, e);
+    err = cgroup_locate(cg, &host, path, c->spec->id, manager(g), r, e);
+    if (!err)
+        err = cgroup_systemd_locate(cg, &host, e);
     if (!err)
         err = cgroup_record_write(s->dir, cg, e);
-    if (!err && cg->unit[0])
-        err = cgroup_systemd_start(cg, placeholder(), r, e);
+    if (!err && cg->unit[0]) {
+        pid_t pid = placeholder();
+        err = pid < 0 ? err_errno(e, pid, "process for the scope") : cgroup_systemd_start(cg, pid, r, e);
+    }
     if (!err)
         err = cgroup_create(cg, e);
     if (err)
         return asked ? err : unprivileged(r, err, e);
     if ((err = cgroup_apply(cg, r, false, e)) != 0 || (err = cgroup_entry_open(&the_entry, cg, e)) != 0)
         return err;
+    if (cg->apart) {
+        close(the_entry.outer);
+        the_entry.outer = -1;
+    }
     fill_in_view(c, r);
     g->launch.cgroup = &the_entry;
     return 0;
+}
+
+int cgroups_attach(const struct launch_options *o, pid_t pid, struct err *e)
+{
+    return o->cgroup && the_cgroup.apart ? cgroup_systemd_attach(&the_cgroup, pid, e) : 0;
 }
 
 void cgroups_abandon(struct globals *g)

@@ -19,6 +19,8 @@ MUST_CHECK int cgroups_janitor(struct launch_options *o, struct err *e);
 void cgroups_abandon(struct globals *g);
 // By the supervisor (detached) itself, before its children exist.
 MUST_CHECK int cgroups_enter_supervisor(const struct launch_options *o, struct err *e);
+// Where the kernel does not let us: a supervisor into the scope, by systemd. Before it has children.
+MUST_CHECK int cgroups_attach(const struct launch_options *o, pid_t pid, struct err *e);
 // Descriptors of the host's figures, for the Sentry; -1 where there is none.
 void cgroups_open_figures(const struct launch_options *o, struct boot_config *c, int fds[3]);
 

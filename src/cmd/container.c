@@ -232,7 +232,8 @@ static int supervise_container(struct boot_config *c, const struct launch_option
         !(c->hook_state = hook_state(HOOK_START_CONTAINER, &h)))
         err_set(e, -ENOMEM, "out of memory");
     if (e->text[0] ||
-        (o->detached ? cgroups_enter_supervisor(o, e) : cgroups_janitor(&mine, e)) ||
+        (o->detached ? cgroups_enter_supervisor(o, e)
+                     : cgroups_janitor(&mine, e) || cgroups_attach(o, getpid(), e)) ||
         environment_enter(c->spec, bundle, e)) {
         if (!o->detached)
             state_remove(state);
@@ -312,7 +313,7 @@ static int start_detached(struct globals *g, struct boot_config *c, struct state
     if (slave >= 0)
         close(slave);
     struct ctl_msg go = {.kind = CTL_GO};
-    int status = state_write(state, c->spec, bundle, pid, true, e) ? 1 : 0;
+    int status = state_write(state, c->spec, bundle, pid, true, e) || cgroups_attach(&o, pid, e);
     if (!status && fd_send(pair[0], &go, sizeof(go), nullptr, 0, 0) < 0)
         status = err_set(e, 1, "the supervisor of the container was killed");
     if (!status)

@@ -40,7 +40,7 @@ static struct json_object *linux_features(void)
     flag(cgroup, "v1", true);
     flag(cgroup, "v2", true);
     flag(cgroup, "systemd", true);
-    flag(cgroup, "systemdUser", false);
+    flag(cgroup, "systemdUser", true);
     flag(cgroup, "rdma", false);
     json_object_object_add(l, "cgroup", cgroup);
     flag(seccomp, "enabled", true);

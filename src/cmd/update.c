@@ -133,8 +133,6 @@ static int update(struct container *c, const struct resources *r, struct err *e)
         return err_set(e, 1, "container %s has no cgroup: it was made without limits", c->info.id);
     if (cgroup_apply(&cg, r, true, e))
         return 1;
-    if (cg.unit[0] && cgroup_systemd_update(&cg, r, e))
-        return 1;
     return tell(c, &cg, r, e);
 }
 

@@ -228,8 +228,12 @@ int cgroup_apply(const struct cgroup *c, const struct resources *r, bool update,
         else if (period)
             res_set(&changed, RES_CPU_QUOTA, current[0] == 'm' ? -1 : strtoll(current, nullptr, 10));
     }
+    // systemd first: it writes the files too, and rounds.
+    int err = update && c->unit[0] ? cgroup_systemd_update(c, &changed, e) : 0;
+    if (err)
+        return err;
     for (int v2 = 0; v2 < 2; v2++) {
-        int err = cgroup_plan(&plan, &changed, v2, e);
+        err = cgroup_plan(&plan, &changed, v2, e);
         if (err || (err = apply_plan(c, &plan, v2, e)) != 0)
             return err;
         for (int i = 0; i < plan.n && v2 == c->unified; i++)

@@ -41,22 +41,31 @@ struct cgroup {
     bool given;      // config.json names it
     char unit[300];  // systemd's name for it; empty: we made it ourselves
     char slice[300];
+    bool user;       // of the caller's own systemd, not the system's
+    bool apart;      // we are not below that systemd's group: it moves processes, we may not
 };
+enum cgroup_manager : uint8_t { CGROUP_FS, CGROUP_SYSTEMD, CGROUP_SYSTEMD_USER };
 #define CGROUP_INNER "nacre"
 
 // linux.cgroupsPath -> the directories; nothing is made yet. wanted: hierarchies of v2 beside v1
 // are used only if these resources need them.
 MUST_CHECK int cgroup_locate(struct cgroup *c, const struct cgroup_host *h, const char *cgroups_path,
-                             const char *id, bool systemd, const struct resources *wanted,
+                             const char *id, enum cgroup_manager by, const struct resources *wanted,
                              struct err *e);
 // The path in one hierarchy: absolute, or below (v2: beside) our own group. Pure.
 MUST_CHECK int cgroup_path_of(char *out, size_t n, const char *cgroups_path, const char *id,
                               const char *own, bool v2, struct err *e);
 // "slice:prefix:name" -> "/a.slice/a-b.slice/prefix-name.scope", and the names. Pure.
 MUST_CHECK int cgroup_systemd_path(char *out, size_t n, char slice[300], char unit[300],
-                                   const char *cgroups_path, const char *id, struct err *e);
+                                   const char *cgroups_path, const char *id, bool user,
+                                   struct err *e);
+
+// All directories moved below `top` (a user's systemd has its own group there). Pure.
+MUST_CHECK int cgroup_move_below(struct cgroup *c, const struct cgroup_host *h, const char *top,
+                                 struct err *e);
 
 MUST_CHECK int cgroup_create(const struct cgroup *c, struct err *e);
+// update: of one that is there, also in systemd's records.
 MUST_CHECK int cgroup_apply(const struct cgroup *c, const struct resources *r, bool update,
                             struct err *e);
 // Removes them, waiting a while for processes that are dying. -EBUSY: somebody is in there.
@@ -117,12 +126,21 @@ bool cgroup_record_parse(struct cgroup *c, char *text); // cut up
 int cgroup_record_remove(int dir);
 
 // --- systemd (cgroup_systemd.c) ---
+// Of a user's systemd: where its groups are, and whether we are among them.
+MUST_CHECK int cgroup_systemd_locate(struct cgroup *c, const struct cgroup_host *h, struct err *e);
 // A transient scope with these properties and, from the start, process pid. Waits until it is there.
 MUST_CHECK int cgroup_systemd_start(const struct cgroup *c, pid_t pid, const struct resources *r,
                                     struct err *e);
 int cgroup_systemd_stop(const struct cgroup *c);
 MUST_CHECK int cgroup_systemd_update(const struct cgroup *c, const struct resources *r,
                                      struct err *e);
+// Puts a process into the scope.
+MUST_CHECK int cgroup_systemd_attach(const struct cgroup *c, pid_t pid, struct err *e);
+// The limits as properties, a(sv) without the array; what this version of systemd does not know is
+// left out, as is what it would refuse. Pure.
+struct strbuf;
+MUST_CHECK int cgroup_systemd_limits(struct strbuf *b, const struct resources *r, bool v2,
+                                     unsigned version, struct err *e);
 
 // --- statistics (cgroup_stats.c): the "data" of `events` ---
 struct json_object;

@@ -3,6 +3,7 @@
 // the host's tables. Values that get through hold no control character and no path.
 #include "base/assert.h"
 #include "base/slab.h"
+#include "base/strbuf.h"
 #include "oci/cgroup.h"
 #include <string.h>
 
@@ -38,6 +39,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         for (int v2 = 0; v2 < 2; v2++)
             if (cgroup_plan(&plan, &r, v2, &e) == 0)
                 check_plan(&plan);
+    struct strbuf properties = {};
+    if (cgroup_systemd_limits(&properties, &r, true, data[0], &e) == 0)
+        CHECK(!properties.bad);
+    strbuf_free(&properties);
     resources_free(&r);
     char *text = mem_strndup((const char *)data, strnlen((const char *)data, n)), *own;
     char path[1024], slice[300], unit[300];
@@ -45,7 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         return 0;
     if (cgroup_path_of(path, sizeof(path), text, "id", "/own", data[0] & 1, &e) == 0)
         check_path(path);
-    if (cgroup_systemd_path(path, sizeof(path), slice, unit, text, "id", &e) == 0)
+    if (cgroup_systemd_path(path, sizeof(path), slice, unit, text, "id", false, &e) == 0)
         check_path(path);
     if ((own = mem_strdup(text)) != nullptr) {
         cgroup_host_parse(&host, text, own);

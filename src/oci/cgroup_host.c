@@ -222,14 +222,14 @@ static int expand_slice(char *out, size_t n, const char *slice, struct err *e)
 }
 
 int cgroup_systemd_path(char *out, size_t n, char slice[300], char unit[300], const char *path,
-                        const char *id, struct err *e)
+                        const char *id, bool user, struct err *e)
 {
     const char *a = path ? strchr(path, ':') : nullptr, *b = a ? strchr(a + 1, ':') : nullptr;
     if (path && *path && (!b || strchr(b + 1, ':')))
         return err_set(e, -EINVAL, "linux.cgroupsPath: %.200s: expected slice:prefix:name", path);
     const char *name = b ? b + 1 : id, *prefix = a ? a + 1 : "nacre";
     size_t prefix_len = b ? (size_t)(b - prefix) : strlen(prefix), name_len = strlen(name);
-    const char *s = a && a > path ? path : geteuid() == 0 ? "system.slice" : "user.slice";
+    const char *s = a && a > path ? path : user ? "user.slice" : "system.slice";
     size_t slice_len = a && a > path ? (size_t)(a - path) : strlen(s);
     int err = check_unit(s, slice_len, "a slice", e);
     if (err || (err = check_unit(name, name_len, "the name of a unit", e)) ||
@@ -256,9 +256,10 @@ static bool wanted_beside_v1(const struct cgroup_host *h, const struct resources
 }
 
 int cgroup_locate(struct cgroup *c, const struct cgroup_host *h, const char *path, const char *id,
-                  bool systemd, const struct resources *wanted, struct err *e)
+                  enum cgroup_manager by, const struct resources *wanted, struct err *e)
 {
-    *c = (struct cgroup){.unified = h->unified, .given = path && *path};
+    bool user = by == CGROUP_SYSTEMD_USER;
+    *c = (struct cgroup){.unified = h->unified, .given = path && *path, .user = user};
     bool beside = !h->unified && wanted_beside_v1(h, wanted);
     for (int i = 0; i < h->n; i++) {
         const struct cgroup_mount *m = &h->m[i];
@@ -268,14 +269,34 @@ int cgroup_locate(struct cgroup *c, const struct cgroup_host *h, const char *pat
         *d = (struct cgroup_dir){.v2 = m->v2};
         copy(d->point, sizeof(d->point), m->point);
         copy(d->controllers, sizeof(d->controllers), m->controllers);
-        int err = systemd ? cgroup_systemd_path(d->path, sizeof(d->path), c->slice, c->unit, path, id, e)
-                          : cgroup_path_of(d->path, sizeof(d->path), path, id, m->own,
-                                           m->v2 && h->unified, e);
+        int err = by == CGROUP_FS
+                      ? cgroup_path_of(d->path, sizeof(d->path), path, id, m->own,
+                                       m->v2 && h->unified, e)
+                      : cgroup_systemd_path(d->path, sizeof(d->path), c->slice, c->unit, path, id,
+                                            user, e);
         if (err)
             return err;
         c->n++;
     }
     return c->n ? 0 : err_set(e, -ENOENT, "no cgroup file system is mounted");
+}
+
+int cgroup_move_below(struct cgroup *c, const struct cgroup_host *h, const char *top, struct err *e)
+{
+    size_t n = strlen(top);
+    c->apart = true;
+    for (int i = 0; i < c->n; i++) {
+        struct cgroup_dir *d = &c->d[i];
+        char path[sizeof(d->path)] = "";
+        int err = append(path, sizeof(path), top, e);
+        if (err || (err = append(path, sizeof(path), d->path, e)) != 0)
+            return err;
+        copy(d->path, sizeof(d->path), path);
+    }
+    for (int i = 0; i < h->n; i++)
+        if (h->m[i].v2 && strncmp(h->m[i].own, top, n) == 0 && (!h->m[i].own[n] || h->m[i].own[n] == '/'))
+            c->apart = false;
+    return 0;
 }
 
 const struct cgroup_dir *cgroup_find(const struct cgroup *c, const char *controller)
@@ -306,6 +327,7 @@ bool cgroup_record_parse(struct cgroup *c, char *text)
                 return false;
             copy(c->slice, sizeof(c->slice), a);
             copy(c->unit, sizeof(c->unit), b);
+            c->user = d && strcmp(d, "user") == 0;
             continue;
         }
         char again[sizeof(c->d[0].path)] = "";
@@ -333,7 +355,7 @@ int cgroup_record_write(int dir, const struct cgroup *c, struct err *e)
     if (!f)
         return err_errno(e, -errno, "record of the cgroups");
     if (c->unit[0])
-        fprintf(f, "unit\t%s\t%s\n", c->slice, c->unit);
+        fprintf(f, "unit\t%s\t%s%s\n", c->slice, c->unit, c->user ? "\tuser" : "");
     for (int i = 0; i < c->n; i++)
         fprintf(f, "%s\t%s\t%s\t%s\n", c->d[i].v2 ? "v2" : "v1", c->d[i].point, c->d[i].path,
                 c->d[i].controllers);

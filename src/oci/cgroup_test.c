@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Hosts of all kinds, paths that are refused, limits and what is written for them on v1 and v2.
+#include "base/strbuf.h"
 #include "base/test.h"
 #include "oci/cgroup.h"
 #include <errno.h>
@@ -95,7 +96,7 @@ TEST(cgroup_systemd_names)
     };
     for (size_t i = 0; i < ARRAY_LEN(good); i++) {
         e = (struct err){};
-        assert_int_equal(cgroup_systemd_path(out, sizeof(out), slice, unit, good[i].in, "id", &e), 0);
+        assert_int_equal(cgroup_systemd_path(out, sizeof(out), slice, unit, good[i].in, "id", false, &e), 0);
         assert_string_equal(out, good[i].path);
         assert_string_equal(slice, good[i].slice);
         assert_string_equal(unit, good[i].unit);
@@ -105,11 +106,11 @@ TEST(cgroup_systemd_names)
                                       "a.slice:p q:n", "a.slice:p:", ".slice:p:n"};
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         e = (struct err){};
-        if (cgroup_systemd_path(out, sizeof(out), slice, unit, bad[i], "id", &e) == 0)
+        if (cgroup_systemd_path(out, sizeof(out), slice, unit, bad[i], "id", false, &e) == 0)
             fail_msg("%s is accepted", bad[i]);
     }
     e = (struct err){};
-    assert_int_equal(cgroup_systemd_path(out, sizeof(out), slice, unit, "", "id", &e), 0);
+    assert_int_equal(cgroup_systemd_path(out, sizeof(out), slice, unit, "", "id", false, &e), 0);
     assert_string_equal(unit, "nacre-id.scope");
 }
 
@@ -120,17 +121,17 @@ TEST(cgroup_locates)
     const char *hybrid = V1(33, "memory", "memory") V1(34, "freezer", "freezer")
         "35 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
     host_of(hybrid, "4:memory:/x\n5:freezer:/\n0::/\n");
-    assert_int_equal(cgroup_locate(&c, &host, "/p/q", "id", false, &r, &e), 0);
+    assert_int_equal(cgroup_locate(&c, &host, "/p/q", "id", CGROUP_FS, &r, &e), 0);
     assert_int_equal(c.n, 2); // v2 is left alone: entering it costs, and nothing there is wanted
     assert_string_equal(c.d[0].path, "/p/q");
     assert_string_equal(cgroup_find(&c, "freezer")->point, "/sys/fs/cgroup/freezer");
     assert_null(cgroup_find(&c, "cpu"));
-    assert_int_equal(cgroup_locate(&c, &host, nullptr, "id", false, &huge, &e), 0);
+    assert_int_equal(cgroup_locate(&c, &host, nullptr, "id", CGROUP_FS, &huge, &e), 0);
     assert_int_equal(c.n, 3);
     assert_string_equal(c.d[0].path, "/x/id");
     assert_true(cgroup_find(&c, "hugetlb")->v2);
     host_of("", "");
-    assert_int_equal(cgroup_locate(&c, &host, "/p", "id", false, &r, &e), -ENOENT);
+    assert_int_equal(cgroup_locate(&c, &host, "/p", "id", CGROUP_FS, &r, &e), -ENOENT);
 }
 
 TEST(cgroup_record)
@@ -293,4 +294,87 @@ TEST(cgroup_views)
     v.cpus = 3;
     assert_int_equal(cgroup_view_cpus(&v, 8), 3);
     assert_int_equal(cgroup_view_cpus(&v, 2), 2);
+}
+
+// --- systemd ----------------------------------------------------------------------------------------
+// The properties as text: "Name=value ", u64 in decimal, byte arrays in hexadecimal.
+static void properties(char *out, size_t n, const char *json, unsigned version)
+{
+    struct resources r = {};
+    struct strbuf b = {};
+    size_t len = 0;
+    e = (struct err){};
+    assert_int_equal(resources_parse(&r, json, strlen(json), &e), 0);
+    assert_int_equal(cgroup_systemd_limits(&b, &r, true, version, &e), 0);
+    assert_false(b.bad);
+    out[0] = 0;
+    for (size_t at = 0; at < b.len;) {
+        uint32_t k;
+        uint64_t v;
+        at = (at + 7) / 8 * 8;
+        memcpy(&k, b.p + at, sizeof(k));
+        len += (size_t)snprintf(out + len, n - len, "%s=", b.p + at + 4);
+        at += 4 + k + 1;
+        bool array = b.p[at + 1] == 'a';
+        at += (size_t)b.p[at] + 2;
+        at = array ? (at + 3) / 4 * 4 : (at + 7) / 8 * 8;
+        memcpy(&k, b.p + at, sizeof(k));
+        if (array)
+            for (at += 4; k--; at++)
+                len += (size_t)snprintf(out + len, n - len, "%02x", (unsigned char)b.p[at]);
+        else {
+            memcpy(&v, b.p + at, sizeof(v));
+            len += (size_t)snprintf(out + len, n - len, v == UINT64_MAX ? "max" : "%llu", (unsigned long long)v);
+            at += sizeof(v);
+        }
+        len += (size_t)snprintf(out + len, n - len, " ");
+    }
+    strbuf_free(&b);
+    resources_free(&r);
+}
+TEST(cgroup_systemd_properties)
+{
+    char out[1024];
+    const char *all = "{\"memory\":{\"limit\":1048576,\"reservation\":524288,\"swap\":2097152},"
+                      "\"cpu\":{\"shares\":512,\"quota\":75500,\"period\":50000,\"cpus\":\"0-1,9\","
+                      "\"mems\":\"0\"},\"pids\":{\"limit\":10},\"blockIO\":{\"weight\":505},"
+                      "\"unified\":{\"memory.high\":\"1M\",\"memory.min\":\"4096\"}}";
+    properties(out, sizeof(out), all, 252);
+    assert_string_equal(out, "MemorySwapMax=1048576 MemoryMax=1048576 MemoryLow=524288 CPUWeight=20 "
+                             "CPUQuotaPerSecUSec=1510000 CPUQuotaPeriodUSec=50000 AllowedMemoryNodes=01 "
+                             "AllowedCPUs=0302 IOWeight=5000 TasksMax=148 MemoryHigh=1048576 MemoryMin=4096 ");
+    properties(out, sizeof(out), all, 239);
+    assert_string_equal(out, "MemorySwapMax=1048576 MemoryMax=1048576 MemoryLow=524288 CPUWeight=20 "
+                             "CPUQuotaPerSecUSec=1510000 IOWeight=5000 TasksMax=148 MemoryHigh=1048576 ");
+    properties(out, sizeof(out), "{\"memory\":{\"limit\":-1},\"pids\":{\"limit\":-1},\"cpu\":{\"quota\":-1}}", 252);
+    assert_string_equal(out, "MemorySwapMax=max MemoryMax=max CPUQuotaPerSecUSec=max CPUQuotaPeriodUSec=100000 "
+                             "TasksMax=max ");
+    // What systemd would refuse as a whole is left to the files, whose errors name the value.
+    properties(out, sizeof(out), "{\"unified\":{\"memory.max\":\"lots\",\"memory.high\":\"0\",\"cpu.weight\":"
+                                 "\"20000\",\"cpu.max\":\"x y\",\"pids.max\":\"-1\",\"cpuset.cpus\":\"a\","
+                                 "\"memory.low\":\"99999999999999999999\",\"memory.min\":\"99999999E\"}}", 252);
+    assert_string_equal(out, "");
+    properties(out, sizeof(out), "{\"cpu\":{\"quota\":1000,\"period\":1000000}}", 252);
+    assert_string_equal(out, "CPUQuotaPerSecUSec=10000 CPUQuotaPeriodUSec=1000000 ");
+}
+TEST(cgroup_of_a_users_systemd)
+{
+    static struct cgroup c;
+    struct resources r = {};
+    const char *v2 = "35 31 0:38 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+    const char *top = "/user.slice/user-7.slice/user@7.service";
+    host_of(v2, "0::/user.slice/user-7.slice/session-1.scope\n");
+    assert_int_equal(cgroup_locate(&c, &host, nullptr, "id", CGROUP_SYSTEMD_USER, &r, &e), 0);
+    assert_int_equal(cgroup_move_below(&c, &host, top, &e), 0);
+    assert_string_equal(c.d[0].path, "/user.slice/user-7.slice/user@7.service/user.slice/nacre-id.scope");
+    assert_true(c.apart && c.user);
+    host_of(v2, "0::/user.slice/user-7.slice/user@7.service/app.slice/x\n");
+    assert_int_equal(cgroup_locate(&c, &host, "a.slice:p:n", "id", CGROUP_SYSTEMD_USER, &r, &e), 0);
+    assert_int_equal(cgroup_move_below(&c, &host, top, &e), 0);
+    assert_string_equal(c.d[0].path, "/user.slice/user-7.slice/user@7.service/a.slice/p-n.scope");
+    assert_false(c.apart);
+    assert_true(cgroup_move_below(&c, &host, "/../x", &e) < 0);
+    char record[] = "unit\ta.slice\tp-n.scope\tuser\nv2\t/cg\t/x\t\n";
+    assert_true(cgroup_record_parse(&c, record));
+    assert_true(c.user && c.unified);
 }

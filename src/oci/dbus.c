@@ -218,6 +218,16 @@ static int receive_all(struct dbus *d, void *p, size_t n)
     return 0;
 }
 
+static int auth_answer(struct dbus *d, char *answer, size_t n)
+{
+    size_t len = 0;
+    int err = 0;
+    while (!err && len < n - 1 && (len == 0 || answer[len - 1] != '\n'))
+        if ((err = receive_all(d, answer + len, 1)) == 0)
+            len++;
+    answer[len] = 0;
+    return err;
+}
 static int authenticate(struct dbus *d)
 {
     char uid[16], line[128], hex[40] = "", answer[256];
@@ -226,11 +236,15 @@ static int authenticate(struct dbus *d)
         snprintf(hex + 2 * i, 3, "%02x", (unsigned)uid[i]);
     int n = snprintf(line, sizeof(line), "%cAUTH EXTERNAL %s\r\n", 0, hex);
     int err = send_all(d, line, (size_t)n);
-    size_t len = 0;
-    while (!err && len < sizeof(answer) - 1 && (len == 0 || answer[len - 1] != '\n'))
-        if ((err = receive_all(d, answer + len, 1)) == 0)
-            len++;
-    answer[len] = 0;
+    if (!err && (err = auth_answer(d, answer, sizeof(answer))) == 0 &&
+        strncmp(answer, "REJECTED", 8) == 0) {
+        // In a user namespace our id is not what the bus sees: it is to take what it sees.
+        static const char again[] = "AUTH EXTERNAL\r\n", nothing[] = "DATA\r\n";
+        if ((err = send_all(d, again, sizeof(again) - 1)) == 0 &&
+            (err = auth_answer(d, answer, sizeof(answer))) == 0 && strncmp(answer, "DATA", 4) == 0 &&
+            (err = send_all(d, nothing, sizeof(nothing) - 1)) == 0)
+            err = auth_answer(d, answer, sizeof(answer));
+    }
     if (!err && strncmp(answer, "OK ", 3) != 0)
         err = -EACCES;
     return err ? err : send_all(d, "BEGIN\r\n", 7);
@@ -273,6 +287,16 @@ static int next_message(struct dbus *d, struct dbus_message *m, uint8_t **out)
     return err;
 }
 
+// The string that an answer begins with, also in a variant. Owned; null: none.
+static char *first_text(struct dbus_message *m)
+{
+    const uint8_t *start = m->body.p;
+    const char *type = m->signature;
+    if (*type == 'v' && !(type = take_text(&m->body, start, true)))
+        return nullptr;
+    return *type && strchr("so", *type) ? dbus_take_str(&m->body, start) : nullptr;
+}
+
 static int call(struct dbus *d, const char *destination, const char *path, const char *interface,
                 const char *member, const char *signature, const struct strbuf *body, char **reply,
                 struct err *e)
@@ -288,8 +312,7 @@ static int call(struct dbus *d, const char *destination, const char *path, const
         if ((err = next_message(d, &m, &bytes)) != 0)
             break;
         bool mine = (m.type == 2 || m.type == 3) && m.reply_to == serial;
-        char *text = mine && m.signature[0] && strchr("so", m.signature[0])
-                         ? dbus_take_str(&m.body, m.body.p) : nullptr;
+        char *text = mine ? first_text(&m) : nullptr;
         mem_free(bytes);
         if (!mine)
             continue;
@@ -304,17 +327,30 @@ static int call(struct dbus *d, const char *destination, const char *path, const
     return err_errno(e, err, "systemd: %s", member);
 }
 
+// A user's bus: what DBUS_SESSION_BUS_ADDRESS says, or where it usually is.
+static void user_bus(char *path, size_t n, char *private_path, size_t private_n)
+{
+    static const char scheme[] = "unix:path=";
+    const char *runtime = getenv("XDG_RUNTIME_DIR"), *address = getenv("DBUS_SESSION_BUS_ADDRESS");
+    if (!runtime || runtime[0] != '/')
+        runtime = "/nonexistent";
+    snprintf(path, n, "%s/bus", runtime);
+    snprintf(private_path, private_n, "%s/systemd/private", runtime);
+    if (address && strncmp(address, scheme, sizeof(scheme) - 1) == 0) {
+        address += sizeof(scheme) - 1;
+        snprintf(path, n, "%.*s", (int)strcspn(address, ",;"), address);
+    }
+}
 int dbus_open(struct dbus *d, bool user, struct err *e)
 {
-    char path[128] = "/run/dbus/system_bus_socket";
-    const char *runtime = getenv("XDG_RUNTIME_DIR");
+    char path[128] = "/run/dbus/system_bus_socket", direct[128] = "/run/systemd/private";
     *d = (struct dbus){.fd = -1};
     if (user)
-        snprintf(path, sizeof(path), "%s/bus", runtime && runtime[0] == '/' ? runtime : "/nonexistent");
+        user_bus(path, sizeof(path), direct, sizeof(direct));
     int err = connect_to(d, path);
-    if (err && !user) {
-        d->direct = true;
-        err = connect_to(d, "/run/systemd/private");
+    if (err) {
+        d->direct = connect_to(d, direct) == 0;
+        err = d->direct ? 0 : err;
     }
     if (err)
         return err_errno(e, err, "systemd cgroups: no connection to systemd (%s)", path);
@@ -340,6 +376,18 @@ int dbus_call(struct dbus *d, const char *member, const char *signature, const s
               char **reply, struct err *e)
 {
     return call(d, systemd_name, systemd_path, manager, member, signature, body, reply, e);
+}
+
+int dbus_property(struct dbus *d, const char *name, char **value, struct err *e)
+{
+    struct strbuf b = {};
+    dbus_put_str(&b, manager);
+    dbus_put_str(&b, name);
+    *value = nullptr;
+    int err = call(d, systemd_name, systemd_path, "org.freedesktop.DBus.Properties", "Get", "ss", &b,
+                   value, e);
+    strbuf_free(&b);
+    return err || *value ? err : err_set(e, -EBADMSG, "systemd: property %s is no text", name);
 }
 
 int dbus_await_job(struct dbus *d, const char *job, char *result, size_t n, struct err *e)

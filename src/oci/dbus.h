@@ -35,11 +35,14 @@ MUST_CHECK int64_t dbus_length(const uint8_t head[16]);
 // A string of the body; null: there is none. Owned by the caller.
 char *dbus_take_str(struct span *body, const void *start);
 
+// To the system's manager, or the caller's own.
 MUST_CHECK int dbus_open(struct dbus *d, bool user, struct err *e);
 void dbus_close(struct dbus *d);
 // Calls a method of systemd's manager. The reply's first string in *reply if asked (owned).
 MUST_CHECK int dbus_call(struct dbus *d, const char *member, const char *signature,
                          const struct strbuf *body, char **reply, struct err *e);
+// A property of the manager that is a text (owned).
+MUST_CHECK int dbus_property(struct dbus *d, const char *name, char **value, struct err *e);
 // Waits for the signal JobRemoved of that job; its result ("done") in result.
 MUST_CHECK int dbus_await_job(struct dbus *d, const char *job, char *result, size_t n, struct err *e);
 // The bytes of a call.

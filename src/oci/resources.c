@@ -72,18 +72,16 @@ static int read_numbers(const struct at *a, const struct number *n, size_t count
 }
 
 // --- strings ----------------------------------------------------------------------------------------
-int cpu_list_count(const char *s, unsigned limit)
+int cpu_list_mask(const char *s, uint8_t seen[CPU_LIST_MAX / 8])
 {
-    constexpr unsigned most = 8192;
-    uint8_t seen[most / 8] = {};
-    int count = 0;
+    memset(seen, 0, CPU_LIST_MAX / 8);
     while (*s) {
         unsigned range[2] = {};
         for (int k = 0; k < 2; k++) {
             int digits = 0;
             for (; *s >= '0' && *s <= '9' && digits < 5; s++, digits++)
                 range[k] = range[k] * 10 + (unsigned)(*s - '0');
-            if (!digits || range[k] >= most)
+            if (!digits || range[k] >= CPU_LIST_MAX)
                 return -EINVAL;
             if (k == 0 && *s != '-') {
                 range[1] = range[0];
@@ -93,13 +91,19 @@ int cpu_list_count(const char *s, unsigned limit)
         }
         if (range[1] < range[0] || (*s && *s != ',') || (*s == ',' && !s[1]))
             return -EINVAL;
-        for (unsigned c = range[0]; c <= range[1]; c++) {
-            count += c < limit && !(seen[c / 8] & 1 << c % 8);
+        for (unsigned c = range[0]; c <= range[1]; c++)
             seen[c / 8] |= (uint8_t)(1 << c % 8);
-        }
         s += *s == ',';
     }
-    return count;
+    return 0;
+}
+int cpu_list_count(const char *s, unsigned limit)
+{
+    uint8_t seen[CPU_LIST_MAX / 8];
+    int err = cpu_list_mask(s, seen), count = 0;
+    for (unsigned c = 0; !err && c < MIN(limit, CPU_LIST_MAX); c++)
+        count += seen[c / 8] >> c % 8 & 1;
+    return err ? err : count;
 }
 
 static int read_list(const struct at *a, const char *key, char **out)

@@ -56,6 +56,9 @@ MUST_CHECK int resources_read(struct resources *r, struct json_object *o, const 
                               struct err *e);
 // `update --resources`: the text of such an object. Hostile.
 MUST_CHECK int resources_parse(struct resources *r, const char *text, size_t n, struct err *e);
+constexpr unsigned CPU_LIST_MAX = 8192;
+// "0-2,7" as bits, the first in the lowest of byte 0; -EINVAL: not such a list.
+MUST_CHECK int cpu_list_mask(const char *list, uint8_t mask[CPU_LIST_MAX / 8]);
 // "0-2,7": how many CPUs below `limit` are named; -EINVAL: not such a list.
 MUST_CHECK int cpu_list_count(const char *list, unsigned limit);
 // Later values replace earlier ones.
