@@ -21,6 +21,7 @@
 struct aspace {
     const struct platform_ops *ops;
     struct pub_file *files; // PUB_FILES lines that the stub reads (vfs/window.c writes them); or null
+    struct pub_pos *pos;    // with them: their file positions, in hostile memory
 };
 struct pcontext {
     const struct platform_ops *ops;

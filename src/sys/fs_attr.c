@@ -36,7 +36,8 @@ static int stat_file(struct file *f, struct kstat *k)
 }
 
 // Attributes of a descriptor, and on the way a line for its stub (vfs/window.h): at the second
-// fstat of a file that does not change, with its data at the sixteenth pread.
+// fstat of a file that does not change, with its data at the sixteenth pread or read, and with the
+// position if that was a read.
 constexpr uint32_t STATS_BEFORE = 2, READS_BEFORE = 16;
 static bool window_due(struct task *t, struct file *f, bool data)
 {
@@ -52,9 +53,9 @@ static bool window_due(struct task *t, struct file *f, bool data)
     WRITE_SHARED(*n, READ_SHARED(*n) + 1);
     return READ_SHARED(*n) >= (data ? READS_BEFORE : STATS_BEFORE);
 }
-static int stat_publish(struct task *t, int fd, struct file *f, struct kstat *k, bool data)
+static int stat_publish(struct task *t, int fd, struct file *f, struct kstat *k, bool data, bool pos)
 {
-    struct window_args a = {.f = f, .data = data};
+    struct window_args a = {.f = f, .data = data, .pos = pos};
     bool can = window_possible(f, &a.real);
     if (can)
         a.gen = window_gen(f, a.real);
@@ -66,20 +67,20 @@ static int stat_publish(struct task *t, int fd, struct file *f, struct kstat *k,
     a.size = k->size;
     a.stat = &st;
     if (!window_publish(t->mm, t->ctx, t->files, fd, &a))
-        WRITE_SHARED(f->win_reads, 0); // without its data; once more later
+        WRITE_SHARED(f->win_reads, 0); // not all of it; once more later
     return 0;
 }
 static int stat_fd(struct task *t, int fd, struct file *f, struct kstat *k)
 {
     if (window_due(t, f, false))
-        return stat_publish(t, fd, f, k, READ_SHARED(f->win_reads) >= READS_BEFORE);
+        return stat_publish(t, fd, f, k, READ_SHARED(f->win_reads) >= READS_BEFORE, false);
     return stat_file(f, k);
 }
-void fd_was_read(struct task *t, int fd, struct file *f, uint64_t end)
+void fd_was_read(struct task *t, int fd, struct file *f, uint64_t end, bool by_pos)
 {
     struct kstat k;
     if (end <= PUB_WINDOW_SIZE && window_due(t, f, true))
-        (void)stat_publish(t, fd, f, &k, true);
+        (void)stat_publish(t, fd, f, &k, true, by_pos);
 }
 long sys_stat(struct task *t, uaddr_t name, uaddr_t out)
 {

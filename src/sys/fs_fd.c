@@ -234,7 +234,7 @@ long sys_fcntl(struct task *t, int fd, uint32_t cmd, uint64_t arg)
 // --- ioctl ----------------------------------------------------------------------------------------------
 static long fionread_regular(struct task *t, struct file *f, uaddr_t arg)
 {
-    int64_t left = (int64_t)READ_SHARED(f->inode->size) - f->pos;
+    int64_t left = (int64_t)READ_SHARED(f->inode->size) - file_pos_peek(f);
     int n = (int)MAX((int64_t)0, MIN(left, (int64_t)INT32_MAX));
     return put_user(t->mm, arg, n);
 }

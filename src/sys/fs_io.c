@@ -49,8 +49,8 @@ static long rw_buffer(struct task *t, int fd, uaddr_t buf, size_t count, int64_t
     if (write)
         return file_write(f, &u, pos);
     long n = file_read(f, &u, pos);
-    if (pos && n > 0)
-        fd_was_read(t, fd, f, (uint64_t)*pos);
+    if (n > 0)
+        fd_was_read(t, fd, f, (uint64_t)(pos ? *pos : READ_SHARED(f->pos)), !pos);
     return n;
 }
 long sys_read(struct task *t, int fd, uaddr_t buf, size_t count)

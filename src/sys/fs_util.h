@@ -40,7 +40,7 @@ static inline void path_put_cleanup(struct path *p)
 #define PATH_VAR(var) struct path var CLEANUP(path_put_cleanup) = {}
 
 // A pread has gone the slow way, up to `end`: its stub may do the next ones (fs_attr.c).
-void fd_was_read(struct task *t, int fd, struct file *f, uint64_t end);
+void fd_was_read(struct task *t, int fd, struct file *f, uint64_t end, bool by_pos);
 
 // An iovec array from the guest, as a uio over its memory; total capped at RW_MAX, addresses
 // checked by the copies. Freed with user_iov_free.

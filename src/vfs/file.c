@@ -218,6 +218,7 @@ long file_read(struct file *f, struct uio *u, int64_t *pos)
         return read_at(f, u, pos ? pos : &dummy);
     }
     mutex_lock(&f->pos_lock);
+    file_pos_mine(f);
     int64_t at = f->pos;
     long n = read_at(f, u, &at);
     if (n >= 0)
@@ -308,6 +309,7 @@ long file_write_flags(struct file *f, struct uio *u, int64_t *pos, bool append, 
         return write_at(f, u, pos ? pos : &dummy, append, sync);
     }
     mutex_lock(&f->pos_lock);
+    file_pos_mine(f);
     int64_t at = f->pos;
     long n = write_at(f, u, &at, append, sync);
     if (n >= 0)
@@ -353,11 +355,11 @@ static int64_t seek_target(struct file *f, int64_t off, int whence)
         break;
     case SEEK_CUR:
         if (__builtin_add_overflow(f->pos, off, &pos))
-            return -EOVERFLOW;
+            return -EINVAL;
         break;
     case SEEK_END:
         if (__builtin_add_overflow(size, off, &pos))
-            return -EOVERFLOW;
+            return -EINVAL;
         break;
     case SEEK_DATA: // without knowledge of holes, all is data and the hole is at the end
     case SEEK_HOLE:
@@ -384,6 +386,7 @@ int64_t file_seek(struct file *f, int64_t off, int whence)
         return f->ops->llseek ? f->ops->llseek(f, off, whence) : -ESPIPE;
     // A file system over another seeks in its own file and then in the one below: same rank.
     mutex_lock_nested(&f->pos_lock);
+    file_pos_mine(f);
     int64_t pos = f->ops->llseek ? f->ops->llseek(f, off, whence) : seek_target(f, off, whence);
     if (pos >= 0)
         WRITE_SHARED(f->pos, pos);

@@ -68,7 +68,8 @@ struct file {
     struct path path;           // [C] ref; mnt null for anonymous files
     struct inode *inode;        // [C] ref
     struct mutex pos_lock;      // RANK_FPOS: outside everything that read and write take
-    int64_t pos;                // [pos_lock]
+    int64_t pos;                // [pos_lock] once file_pos_mine() was called (window.h)
+    struct winfile *lease;      // [window lock] where a stub moves the position meanwhile (window.c)
     const struct cred *cred;    // [C] ref: opener
     void *data;                 // file system's
     struct list epoll_items;    // [epoll.c's lock] registrations, removed at release
@@ -105,6 +106,7 @@ long file_write(struct file *f, struct uio *u, int64_t *pos);
 long file_write_flags(struct file *f, struct uio *u, int64_t *pos, bool append, bool sync);
 long file_read_kernel(struct file *f, void *buf, size_t n, int64_t off); // whole or to EOF
 int64_t file_seek(struct file *f, int64_t off, int whence);
+int64_t file_pos_peek(struct file *f); // where it is now, without a lock: fdinfo, FIONREAD
 int64_t file_noop_llseek(struct file *f, int64_t off, int whence); // stays at 0: eventfd and the like
 uint32_t file_poll(struct file *f, struct poll_table *pt);
 

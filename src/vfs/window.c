@@ -28,12 +28,14 @@ struct winfile {           // a published line
     struct fdtab *table;   // weak: forgets its lines before it goes
     int fd;
     int win;               // -1: attributes only
+    struct file *leased;   // whose position we have; weak as inode
     struct window_ref ref[2];
 };
 struct winspace {
     struct list all_link;  // [win_lock]
     struct list files;     // [win_lock] winfile.space_link
     struct pub_file *lines;
+    struct pub_pos *pos;   // hostile memory
     struct mutex lock;     // mappings
     struct {
         struct inode *key; // [win_lock] weak, while users > 0
@@ -95,9 +97,61 @@ static void ref_add(struct window_ref *r, struct winfile *w, struct inode *i)
     __atomic_store_n(&i->published, r, __ATOMIC_SEQ_CST);
 }
 
+// --- positions -------------------------------------------------------------------------------------
+// f->pos belongs to the lock win_lock while f->lease is set, and is not true. Only a holder of f->pos_lock
+// sets it; anybody may end it, and whoever then finds it null finds the position in f->pos.
+static void lease_begin(struct winfile *w, struct file *f) REQUIRES(win_lock)
+{
+    uint64_t *word = &w->ws->pos[w->fd].word;
+    uint64_t next = pub_pos_next(READ_SHARED(*word), (uint64_t)f->pos);
+    w->leased = f;
+    __atomic_store_n(&f->lease, w, __ATOMIC_RELEASE);
+    __atomic_store_n(word, next | PUB_POS_VALID, __ATOMIC_SEQ_CST);
+}
+
+// From the exchange on no call of the stub's can succeed that began before; its count goes on, so that none
+// takes a later lease for the one that it saw. The next one is far away: somebody else uses the file.
+static void lease_end(struct winfile *w) REQUIRES(win_lock)
+{
+    struct file *f = w->leased;
+    uint64_t *word = &w->ws->pos[w->fd].word;
+    uint64_t last = __atomic_exchange_n(word, 0, __ATOMIC_SEQ_CST);
+    __atomic_store_n(word, pub_pos_next(last, 0) & ~PUB_POS_VALID, __ATOMIC_SEQ_CST);
+    WRITE_SHARED(f->pos, (int64_t)(last & PUB_POS_MAX));
+    WRITE_SHARED(f->win_reads, 0);
+    w->leased = nullptr;
+    __atomic_store_n(&f->lease, nullptr, __ATOMIC_RELEASE);
+}
+
+void window_recall(struct file *f)
+{
+    spin_lock(&win_lock);
+    if (f->lease)
+        lease_end(f->lease);
+    spin_unlock(&win_lock);
+}
+
+int64_t file_pos_peek(struct file *f)
+{
+    spin_lock(&win_lock);
+    struct winfile *w = f->lease;
+    int64_t pos = w ? (int64_t)(READ_SHARED(w->ws->pos[w->fd].word) & PUB_POS_MAX) : READ_SHARED(f->pos);
+    spin_unlock(&win_lock);
+    return pos;
+}
+
+static bool lease_possible(const struct file *f)
+{
+    return !f->ops->stream && !f->ops->own_position && f->inode->sb->maxbytes > PUB_POS_MAX &&
+           f->pos >= 0 && (uint64_t)f->pos <= PUB_POS_MAX;
+}
+
+// --- lines and inodes ------------------------------------------------------------------------------
 static void drop_locked(struct winfile *w) REQUIRES(win_lock)
 {
     line_close(&w->ws->lines[w->fd]);
+    if (w->leased)
+        lease_end(w);
     ref_remove(&w->ref[0]);
     ref_remove(&w->ref[1]);
     list_del(&w->space_link);
@@ -176,6 +230,7 @@ static struct winspace *space_of(struct mm *mm)
     list_init(&ws->all_link);
     mutex_init(&ws->lock, RANK_FDTAB);
     ws->lines = mm->as->files;
+    ws->pos = mm->as->pos;
     if (!__atomic_compare_exchange_n(&mm->windows, &none, ws, false, __ATOMIC_ACQ_REL,
                                      __ATOMIC_ACQUIRE)) {
         slab_free(&winspace_slab, ws);
@@ -221,8 +276,10 @@ struct install {
     struct fdtab *table;
     int fd, win;
     const struct window_args *a;
+    bool leased;            // out
 };
-// Under the lock of the descriptor table, where fd is a->f.
+// Under the lock of the descriptor table, where fd is a->f; with a->pos under a->f->pos_lock, too, and the
+// position is ours.
 static void install(void *arg, bool *published)
 {
     struct install *in = arg;
@@ -253,6 +310,9 @@ static void install(void *arg, bool *published)
     __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (window_gen(a->f, a->real) == a->gen && (w->win < 0 || !fsnotify_active())) {
         line_write(&in->ws->lines[w->fd], w, a, fdtab_id(in->table));
+        in->leased = a->pos && w->win >= 0 && lease_possible(a->f);
+        if (in->leased)
+            lease_begin(w, a->f);
     } else {
         drop_locked(w);
     }
@@ -300,39 +360,56 @@ static int window_map(struct winspace *ws, struct pcontext *ctx, int hostfd)
     return win;
 }
 
+// A line with window `win`, or the file's own or a new one (hostfd), or none.
+static bool publish(struct winspace *ws, struct pcontext *ctx, struct install *in, int hostfd)
+{
+    const struct window_args *a = in->a;
+    mutex_lock(&ws->lock);
+    in->win = hostfd >= 0 ? window_find(ws, a->real->inode) : -1;
+    if (hostfd >= 0 && in->win < 0)
+        in->win = window_map(ws, ctx, hostfd);
+    fdtab_if(in->table, in->fd, a->f, install, in);
+    mutex_unlock(&ws->lock);
+    return in->win >= 0;
+}
+
+// The file to map. It is borrowed from *obj.
+static int window_hostfd(const struct window_args *a, struct memobj **obj)
+{
+    int fd = -1;
+    if (!a->data || !a->f->can_read || !a->real->ops->mmap || fsnotify_active() ||
+        !file_atime_settled(a->real)) // an overlay's read touches the real file's time only
+        return -1;
+    int err = a->real->ops->mmap(a->real, obj);
+    if (!err && *obj)
+        err = (*obj)->ops->hostfd(*obj, true, false, &fd);
+    return err ? -1 : fd;
+}
+
 bool window_publish(struct mm *mm, struct pcontext *ctx, struct fdtab *t, int fd,
                     const struct window_args *a)
 {
-    struct memobj *obj = nullptr;
-    int hostfd = -1, err = 0, win = -1;
     if (!mm->as->files || !ctx->ops->map_window || fd < 0 || fd >= PUB_FILES || !a->gen)
         return false;
-    bool data = a->data && a->f->can_read && a->real->ops->mmap && !fsnotify_active() &&
-                file_atime_settled(a->real); // an overlay's read touches the real file's time only
     struct winspace *ws = space_of(mm);
-    struct winfile *w = slab_alloc(&winfile_slab);
-    if (!ws || !w)
-        goto out;
-    // Before the lock: the object's own locks come before it.
-    if (data && (err = a->real->ops->mmap(a->real, &obj)) == 0)
-        err = obj ? obj->ops->hostfd(obj, true, false, &hostfd) : -ENODEV;
-    if (err)
-        data = false;
-    mutex_lock(&ws->lock);
-    if (data)
-        win = window_find(ws, a->real->inode);
-    if (data && win < 0)
-        win = window_map(ws, ctx, hostfd);
-    data = win >= 0;
-    struct install in = {.ws = ws, .w = w, .table = t, .fd = fd, .win = win, .a = a};
-    fdtab_if(t, fd, a->f, install, &in);
-    w = in.w;
-    mutex_unlock(&ws->lock);
+    struct install in = {.w = slab_alloc(&winfile_slab), .ws = ws, .table = t, .fd = fd, .a = a};
+    bool data = false;
+    if (ws && in.w) {
+        struct memobj *obj = nullptr;
+        int hostfd = window_hostfd(a, &obj); // before the locks: the object's own come before them
+        if (a->pos) {
+            mutex_lock(&a->f->pos_lock);
+            file_pos_mine(a->f);
+            data = publish(ws, ctx, &in, hostfd);
+            mutex_unlock(&a->f->pos_lock);
+        } else {
+            data = publish(ws, ctx, &in, hostfd);
+        }
+        memobj_put(obj);
+    }
     if (data && !__atomic_exchange_n(&refresh_armed, true, __ATOMIC_SEQ_CST))
         timer_arm(&refresh, ktime_now() + REFRESH);
-out:
-    memobj_put(obj);
-    if (w)
-        slab_free(&winfile_slab, w);
-    return win >= 0 || !a->data;
+    if (in.w)
+        slab_free(&winfile_slab, in.w);
+    return (data || !a->data) && (in.leased || !a->pos);
 }

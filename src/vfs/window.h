@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the kernel publishes of open regular files, so that a stub answers fstat and pread by itself
-// (platform/stub/window.c): attributes, and a read-only mapping of the file's beginning. A line belongs
-// to a descriptor of a table in an address space.
+// What the kernel publishes of open regular files, so that a stub answers fstat, pread, read and lseek by
+// itself (platform/stub/window.c): attributes, and a read-only mapping of the file's beginning. A line
+// belongs to a descriptor of a table in an address space.
+//
+// The position of an open file is leased to one line at a time: its stub moves it. Whoever wants to know or
+// move it here takes it back first, whichever process and descriptor the call comes by; so does the end
+// of the line. What comes back is what a holder of the file may set by lseek, and no more is believed.
 //
 // A change of an inode lies between inode_change_begin() and _end(): the first takes back what was
 // published before the change can be seen; nothing is published between the two. inode_changed() is
@@ -39,10 +43,18 @@ struct window_args {
     uint64_t size;
     const void *stat;   // struct stat, 144 bytes
     bool data;          // map its beginning as well
+    bool pos;           // and lease the position
 };
-// [ctx] True: with data, if that was asked for; else perhaps the attributes.
+// [ctx] True: with data and position, if that was asked for; else perhaps the attributes.
 bool window_publish(struct mm *mm, struct pcontext *ctx, struct fdtab *t, int fd,
                     const struct window_args *a);
+// The position is ours: before f->pos is used, under f->pos_lock.
+void window_recall(struct file *f);
+static inline void file_pos_mine(struct file *f)
+{
+    if (unlikely(__atomic_load_n(&f->lease, __ATOMIC_ACQUIRE) != nullptr))
+        window_recall(f);
+}
 void window_flush(void);                      // takes all mapped data back: reads are to be seen
 // The descriptor is another one now. False: the table has no published line any more. Under its lock.
 bool window_forget(struct fdtab *t, int fd);

@@ -23,7 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { SLOTS_OFF = 0x200000, SLOT = 0x8000, VDSO_OFF = 0x180000, FORK_OFF = 0x100000 };
+enum { POS_SLOT = 4095, SLOTS_OFF = 0x300000, SLOT = 0x8000, VDSO_OFF = 0x180000, FORK_OFF = 0x100000 };
 static uint64_t stub, text_end, gadget; // gadget: syscall; ret
 static unsigned long long deadline;
 static unsigned long long now(void)
@@ -155,7 +155,7 @@ static uint64_t address(void)
 {
     switch (rnd() % 8) {
     case 0: return stub + rnd() % 0x10000;
-    case 1: return stub + SLOTS_OFF + rnd() % (4 * SLOT);
+    case 1: return stub + SLOTS_OFF + (rnd() % 8 ? 0 : (uint64_t)POS_SLOT * SLOT) + rnd() % (4 * SLOT);
     case 2: return stub + FORK_OFF;
     case 3: return (uint64_t)stacks + rnd() % sizeof(stacks);
     case 4: return getauxval(AT_SYSINFO_EHDR) - rnd() % 0x20000;
@@ -207,6 +207,65 @@ static void scribble(void)
     while (n--)
         s[rnd() % (rnd() % 4 ? 64 : SLOT / 8)] = rnd() % 2 ? number() : address();
 }
+// A file position that the stub moves: lies in its word, while every kind of call wants it.
+static volatile uint64_t *word_of(int fd)
+{
+    return (uint64_t *)(stub + SLOTS_OFF + (uint64_t)POS_SLOT * SLOT + (uint64_t)fd * 64);
+}
+static void lie(void)
+{
+    char c[16];
+    int fd = open("/proc/self/exe", O_RDONLY);
+    if (fd < 0)
+        return;
+    for (int i = 0; i < 40; i++)
+        read(fd, c, sizeof(c));
+    *word_of(fd) = rnd() % 2 ? rnd() | 1ull << 63 : rnd() % 2 ? number() | 1ull << 63 : number();
+    int copy = rnd() % 2 ? dup(fd) : fd;
+    if (rnd() % 2)
+        lseek(copy, rnd() % 2 ? 0 : (off_t)number(), rnd() % 3);
+    if (rnd() % 2)
+        *word_of(fd) = rnd();
+    read(copy, c, sizeof(c));
+    close(fd);
+    close(copy);
+}
+// One that does nothing else: what others find must be a position.
+static int liar(void)
+{
+    char name[64], file[64], b[256];
+    snprintf(name, sizeof(name), "/tmp/liar.%d", getpid());
+    int made = open(name, O_RDWR | O_CREAT | O_TRUNC, 0600);
+    for (int i = 0; i < 64; i++)
+        if (write(made, b, sizeof(b)) != sizeof(b))
+            return 2;
+    while (now() < deadline) {
+        int fd = open(name, O_RDONLY), st;
+        for (int i = 0; i < 40; i++)
+            if (read(fd, b, 16) != 16)
+                return 3;
+        *word_of(fd) = rnd() % 4 ? rnd() | 1ull << 63 : number();
+        pid_t pid = fork();
+        if (pid == 0) {
+            long shown = -1, at;
+            snprintf(file, sizeof(file), "/proc/self/fdinfo/%d", fd);
+            int info = open(file, O_RDONLY);
+            if (read(info, b, sizeof(b)) <= 0 || sscanf(b, "pos: %ld", &shown) != 1 || shown < 0)
+                _exit(4);
+            at = lseek(fd, 0, SEEK_CUR);
+            if (at != shown || lseek(fd, 0, SEEK_CUR) != at || read(fd, b, 16) < 0 || lseek(fd, 16, SEEK_SET) != 16)
+                _exit(5);
+            _exit(read(fd, b, 16) == 16 && lseek(fd, 0, SEEK_CUR) == 32 ? 42 : 6);
+        }
+        if (pid > 0 && (waitpid(pid, &st, 0) != pid || !WIFEXITED(st) || WEXITSTATUS(st) != 42))
+            return WIFEXITED(st) ? WEXITSTATUS(st) : 7;
+        if (pid > 0 && (lseek(fd, 0, SEEK_CUR) != 32 || read(fd, b, 16) != 16))
+            return 8;
+        close(fd);
+    }
+    unlink(name);
+    return 0;
+}
 static void rogue(int i)
 {
     int thread = rnd() % 2;
@@ -228,6 +287,7 @@ static void *attack(void *arg)
     for (int i = 0; i < 3000; i++) {
         switch (rnd() % 24) {
         case 0: scribble(); break;
+        case 7: lie(); break;
         case 1: syscall(SYS_getppid); break;
         case 2: syscall(SYS_mmap, NULL, 4096, 3, 0x22, -1, 0); break;
         case 3:
@@ -294,6 +354,9 @@ int main(int argc, char **argv)
         rounds = victim();
         return write(p[1], &rounds, sizeof(rounds)) != sizeof(rounds);
     }
+    pid_t l = fork();
+    if (l == 0)
+        _exit(getuid() == 0 && (setgid(20002) || setuid(20002)) ? 1 : liar());
     uint64_t n = 1 + (argc > 2 ? strtoull(argv[2], NULL, 0) : (uint64_t)getpid()) * 1000003;
     int st;
     for (pid_t a; now() < deadline; waitpid(a, &st, 0), n += 1000) // its own children may kill it
@@ -312,6 +375,10 @@ int main(int argc, char **argv)
     int ok = WIFEXITED(st) && WEXITSTATUS(st) == 0 && read(p[0], &rounds, sizeof(rounds)) == sizeof(rounds);
     if (!ok)
         printf("victim ended with status 0x%x\n", st);
+    waitpid(l, &st, 0);
+    if (st)
+        printf("liar ended with status 0x%x\n", st);
+    ok = ok && st == 0;
     printf("victim %d rounds\n", rounds);
     return ok && rounds > 0 ? 0 : 1;
 }

@@ -258,7 +258,7 @@ static int64_t gofer_llseek(struct file *f, int64_t off, int whence)
         break;
     case SEEK_CUR:
         if (__builtin_add_overflow(off, f->pos, &off))
-            return -EOVERFLOW;
+            return -EINVAL;
         break;
     case SEEK_END:
         if (!gs_of(f->inode->sb)->exclusive)
@@ -266,7 +266,7 @@ static int64_t gofer_llseek(struct file *f, int64_t off, int whence)
         if (err)
             return err;
         if (__builtin_add_overflow(off, (int64_t)READ_SHARED(f->inode->size), &off))
-            return -EOVERFLOW;
+            return -EINVAL;
         break;
     case SEEK_DATA:
     case SEEK_HOLE: {

@@ -92,9 +92,7 @@ static int64_t ovl_llseek(struct file *f, int64_t off, int whence)
                                                                : -1;
     if (base < 0)
         return -EINVAL;
-    if (__builtin_add_overflow(base, off, &off))
-        return -EOVERFLOW;
-    return off < 0 ? -EINVAL : off;
+    return __builtin_add_overflow(base, off, &off) || off < 0 ? -EINVAL : off;
 }
 static long ovl_ioctl(struct file *f, struct task *t, unsigned cmd, uint64_t arg)
 {

@@ -118,7 +118,7 @@ static int fdinfo_show(struct strbuf *out, struct proc_inode *p)
     int cloexec = files ? fd_get_cloexec(files, p->nr) : 0;
     if (files)
         fdtab_put(files, nullptr);
-    strbuf_fmt(out, "pos:\t%ld\nflags:\t0%o\nmnt_id:\t%lu\nino:\t%lu\n", f->pos,
+    strbuf_fmt(out, "pos:\t%ld\nflags:\t0%o\nmnt_id:\t%lu\nino:\t%lu\n", file_pos_peek(f),
                READ_SHARED(f->flags) | (cloexec > 0 ? 02000000u : 0), f->path.mnt ? f->path.mnt->id : 0,
                f->inode ? f->inode->ino : 0);
     if (f->ops->fdinfo)

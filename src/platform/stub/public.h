@@ -42,3 +42,20 @@ struct pub_file {
 static_assert(sizeof(struct pub_file) == 256);
 constexpr int PUB_FILES = 512, PUB_WINDOWS = 32;
 constexpr uint64_t PUB_WINDOW_SIZE = 16 << 20;
+
+// One word for each of these lines, in memory that every thread of the guest's process can write: the
+// file position, as long as the word is VALID and the line has data. A call that moves the position is one
+// compare-and-swap; each makes the word another one (COUNT). The kernel takes the position back by an
+// exchange before it uses it, and before the line becomes invalid. Any value is a valid position.
+constexpr uint64_t PUB_POS_MAX = (1ull << 36) - 1;
+constexpr uint64_t PUB_POS_COUNT = 1ull << 36, PUB_POS_VALID = 1ull << 63;
+struct pub_pos {
+    uint64_t word;
+    uint64_t pad[7];
+};
+// The word after `word`, with another position.
+static inline uint64_t pub_pos_next(uint64_t word, uint64_t pos)
+{
+    uint64_t count = (word + PUB_POS_COUNT) & ~(PUB_POS_VALID | PUB_POS_MAX);
+    return (word & PUB_POS_VALID) | count | (pos & PUB_POS_MAX);
+}

@@ -12,7 +12,8 @@
 //                   mapped its own slots
 //   public page     what the kernel publishes about each slot's task (public.h): a memfd of this
 //                   address space alone, mapped read-only, MADV_DONTFORK
-//   slots           the address space's own sysmsg memfd, MADV_DONTFORK
+//   slots           the address space's own sysmsg memfd, MADV_DONTFORK; the last one is no thread's but
+//                   holds file positions (public.h)
 //   windows         the beginnings of files that its descriptors name, read-only, MADV_DONTFORK
 #pragma once
 
@@ -27,6 +28,7 @@
 #define STUB_SLOTS_OFF 0x300000
 #define SLOT_SIZE 0x8000
 #define SLOT_COUNT 4096
+#define SLOT_POS (SLOT_COUNT - 1) // the slot of struct pub_pos
 #define STUB_WIN_OFF (STUB_SLOTS_OFF + SLOT_SIZE * SLOT_COUNT)
 #define STUB_WIN_SIZE 0x1000000
 #define STUB_WIN_COUNT 32
@@ -83,7 +85,7 @@
 static_assert(STUB_PUB_FILES_OFF == SLOT_COUNT * sizeof(struct ppublic) &&
               STUB_PUB_SIZE == STUB_PUB_FILES_OFF + PUB_FILES * sizeof(struct pub_file) &&
               STUB_PUB_OFF + STUB_PUB_SIZE <= STUB_SLOTS_OFF && STUB_WIN_COUNT == PUB_WINDOWS &&
-              STUB_WIN_SIZE == PUB_WINDOW_SIZE);
+              STUB_WIN_SIZE == PUB_WINDOW_SIZE && PUB_FILES * sizeof(struct pub_pos) <= SLOT_SIZE);
 
 // slot.state. Whoever flips it hands the slot over; the payload is written before.
 enum : uint32_t {

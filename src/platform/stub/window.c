@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// fstat and pread of regular files without a word to the kernel: attributes from the published line of
-// the descriptor, bytes from a window on the file that only reads. The kernel makes a line invalid
+// fstat, pread, read and lseek of regular files without a word to the kernel: attributes from the published
+// line of the descriptor, bytes from a window on the file that only reads. The kernel makes a line invalid
 // before a change of the file or of the descriptor is seen by anybody, so an answer that began and
 // ended with the same line is one that the kernel would have given in between. Everything odd goes to
 // the kernel, with nothing done: a bad pointer, a place beyond the window, a file that was cut
@@ -70,10 +70,82 @@ static bool get_data(const struct ppublic *p, struct stub_ucontext *uc, long *re
            still(e, seq);
 }
 
+// --- with the file's position ----------------------------------------------------------------------
+// The position is ours to move while its word is valid. The compare-and-swap at the end is the whole
+// call: before it nothing has happened that others see, and when it succeeds the line has been valid up to
+// it (the kernel takes the position before it changes the line). Of two threads that read the same bytes
+// one fails and reads again. A thread that ends or is stopped in between holds nothing.
+constexpr int MOVES = 8; // tries, then the kernel
+static uint64_t *position(uint32_t fd)
+{
+    return &((struct pub_pos *)(stub_slots + (uint64_t)SLOT_POS * SLOT_SIZE))[fd].word;
+}
+AI bool move(uint64_t *at, uint64_t word, uint64_t pos)
+{
+    return __atomic_compare_exchange_n(at, &word, pub_pos_next(word, pos), false, __ATOMIC_SEQ_CST,
+                                       __ATOMIC_SEQ_CST);
+}
+
+static bool get_read(const struct ppublic *p, struct stub_ucontext *uc, long *ret)
+{
+    uint32_t seq, fd = (uint32_t)uc->rdi;
+    uint64_t n = uc->rdx;
+    const struct pub_file *e = line(p, fd, PUBF_DATA, &seq);
+    if (!e || !n || !guest(uc->rsi, n))
+        return false;
+    uint64_t size = e->size, win = e->win, len = e->win_len, *at = position(fd);
+    for (int i = 0; i < MOVES; i++) {
+        uint64_t word = LOAD(*at), pos = word & PUB_POS_MAX;
+        if (!(word & PUB_POS_VALID) || !still(e, seq))
+            return false;
+        *ret = 0;
+        if (pos >= size)
+            return true;
+        uint64_t part = n < size - pos ? n : size - pos;
+        if (pos + part > len ||
+            stub_copy((void *)(uintptr_t)uc->rsi, (const void *)(uintptr_t)(win + pos), part))
+            return false;
+        *ret = (long)part;
+        if (move(at, word, pos + part))
+            return true;
+    }
+    return false;
+}
+
+static bool seek(const struct ppublic *p, struct stub_ucontext *uc, long *ret)
+{
+    uint32_t seq, fd = (uint32_t)uc->rdi;
+    const struct pub_file *e = line(p, fd, PUBF_DATA, &seq);
+    if (!e)
+        return false;
+    uint64_t size = e->size, *at = position(fd);
+    for (int i = 0; i < MOVES; i++) {
+        uint64_t word = LOAD(*at), base = 0;
+        if (!(word & PUB_POS_VALID) || !still(e, seq))
+            return false;
+        switch ((uint32_t)uc->rdx) {
+        case 0: break;                          // SEEK_SET
+        case 1: base = word & PUB_POS_MAX; break; // SEEK_CUR
+        case 2: base = size; break;             // SEEK_END
+        default: return false;
+        }
+        int64_t to;
+        if (__builtin_add_overflow((int64_t)base, (int64_t)uc->rsi, &to) || to < 0 ||
+            (uint64_t)to > PUB_POS_MAX)
+            return false;
+        *ret = to;
+        if (move(at, word, (uint64_t)to))
+            return true;
+    }
+    return false;
+}
+
 bool window_call(const struct ppublic *p, struct stub_ucontext *uc, long *ret)
 {
     *ret = 0;
     switch ((uint32_t)uc->rax) {
+    case __NR_read: return get_read(p, uc, ret);
+    case __NR_lseek: return seek(p, uc, ret);
     case __NR_pread64: return get_data(p, uc, ret);
     case __NR_fstat: return get_stat(p, (uint32_t)uc->rdi, uc->rsi);
     case __NR_newfstatat: return get_statat(p, uc);

@@ -198,6 +198,7 @@ int st_aspace_alloc(uint32_t parity, struct st_aspace **out, int *stub_sock, int
         return (int)err;
     }
     as->slots = slots;
+    as->used[SLOT_POS / 64] = 1ull << SLOT_POS % 64;
     as->base.ops = &systrap_ops;
     as->parity = parity;
     as->ctl = sv[0];
@@ -240,6 +241,7 @@ static int pub_alloc(struct st_aspace *as, int *fd)
     if (!err) {
         as->pub = map;
         as->base.files = (struct pub_file *)((uint8_t *)map + STUB_PUB_FILES_OFF);
+        as->base.pos = (struct pub_pos *)(as->slots + (size_t)SLOT_POS * SLOT_SIZE);
     }
     return err;
 }
