@@ -5,10 +5,14 @@
 #include "cmd/boot_task.h"
 #include "abi/errno.h"
 #include "base/slab.h"
+#include "host/fdpass.h"
 #include "host/raw.h"
 #include "mem/mm.h"
+#include "sched/waitq.h"
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
 
 SLAB_DEFINE(boot_container_slab, struct boot_container);
 static struct mutex containers_lock = MUTEX_INIT(containers_lock, RANK_NONE);
@@ -48,6 +52,8 @@ void boot_container_put(struct boot_container *b)
         task_put(b->first);
     if (b->terminal)
         file_put(b->terminal);
+    if (b->zygote) // nothing of it can start any more
+        mm_platform()->zygote_free(b->zygote);
     task_container_put(b->tasks);
     ipcns_put(b->ipc);
     host_call(__NR_close, b->fd);
@@ -157,6 +163,52 @@ static void shared_put(struct shared *s)
     boot_container_put(s->ipc);
 }
 
+// A process from which all others of the container come, which the one who joins puts into the
+// container's cgroups on the host before there are any: from then on the host's limits are its own.
+struct answer {
+    struct hostpoll poll;
+    struct waitq q;
+    bool there; // [A]
+};
+static void on_answer(struct hostpoll *hp, uint32_t events)
+{
+    struct answer *a = container_of(hp, struct answer, poll);
+    (void)events;
+    __atomic_store_n(&a->there, true, __ATOMIC_RELEASE);
+    waitq_wake_all(&a->q, ~0u);
+}
+static int zygote_placed(struct boot_container *b)
+{
+    struct ctl_msg m;
+    struct answer a = {.q = WAITQ_INIT(a.q)};
+    int err = hostpoll_add(&a.poll, b->fd, EPOLLIN | EPOLLRDHUP | (uint32_t)EPOLLET, on_answer), n = 0;
+    if (err)
+        return err;
+    long r;
+    for (;;) {
+        r = fd_recv(b->fd, &m, sizeof(m), nullptr, &n, MSG_DONTWAIT);
+        if (r != -EAGAIN && r != -EINTR)
+            break;
+        err = wait_event(&a.q, __atomic_exchange_n(&a.there, false, __ATOMIC_ACQ_REL), KTIME_MAX,
+                         PARK_UNINTERRUPTIBLE);
+        CHECK(err == 0);
+    }
+    hostpoll_del(&a.poll);
+    return r == sizeof(m) && m.kind == CTL_GO ? 0 : -EPIPE;
+}
+static int build_zygote(struct boot_container *b, char *text, size_t n)
+{
+    int pid = 0, err = mm_platform()->zygote_new(&b->zygote, &pid);
+    if (!err) {
+        b->tasks->zygote = b->zygote;
+        ctl_tell(b->fd, CTL_ZYGOTE, 0, pid, nullptr);
+        err = zygote_placed(b);
+    }
+    if (err)
+        snprintf(text, n, "process for the container's cgroups: %s", strerror(-err));
+    return err;
+}
+
 static int build_fs(struct boot_container *b, struct boot_config *c, int ninep)
 {
     struct spec_process *p = &c->spec->process;
@@ -178,6 +230,10 @@ static int build(struct boot_container *b, struct boot_config *c, int ninep,
     b->ipc = with->ipc ? ipcns_get(with->ipc->ipc) : ipcns_new();
     if (!b->tasks || !b->ipc) {
         snprintf(text, n, "out of memory");
+        host_call(__NR_close, ninep);
+        return 1;
+    }
+    if (c->sandbox && c->own_cgroup && build_zygote(b, text, n)) {
         host_call(__NR_close, ninep);
         return 1;
     }

@@ -24,6 +24,7 @@ struct boot_container {
     bool ready;                   // [A] its first process is there
     struct boot_fs fs;            // [C] once it is running
     struct task_container *tasks; // [C] ref
+    struct pzygote *zygote;       // [C] owned: where their processes come from; null: the sandbox's
     struct ipcns *ipc;            // [C] ref
     struct task *first;           // [C] ref: its first process
     struct file *terminal;        // [C] ref: of that one, or null

@@ -71,6 +71,7 @@ void wire_boot_config(struct wire *w, struct boot_config *c)
     wire_u32(w, &c->gofer_gid);
     wire_u64(w, &c->t0);
     wire_str(w, &c->sandbox);
+    wire_bool(w, &c->own_cgroup);
     wire_str(w, &c->pid_of);
     wire_str(w, &c->uts_of);
     wire_str(w, &c->ipc_of);

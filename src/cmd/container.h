@@ -25,6 +25,9 @@ MUST_CHECK int bundle_parse(struct spec *s, const char *bundle, struct err *e);
 // The sandbox that a container with these annotations joins, or null.
 const char *pod_sandbox(const struct spec_kvs *annotations);
 MUST_CHECK int pod_resolve(struct boot_config *c, const char *state_root, struct err *e);
+// Puts the process from which all others of a member come, by its number inside, into o's cgroups.
+MUST_CHECK int pod_place_zygote(const struct boot_config *c, const struct launch_options *o,
+                                int state_root, int inner, struct err *e);
 MUST_CHECK int pid_file_write(const char *path, pid_t pid, struct err *e);
 // A new host terminal: its master goes to the socket, its slave comes back.
 MUST_CHECK int console_open(const char *socket_path, const struct spec_process *p, struct err *e);

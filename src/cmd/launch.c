@@ -5,6 +5,7 @@
 #include "cmd/launch.h"
 #include "cmd/ids.h"
 #include "cmd/cgroups.h"
+#include "cmd/container.h"
 #include "cmd/supervise.h"
 #include "base/slab.h"
 #include "host/confine.h"
@@ -196,6 +197,26 @@ static int drop_stdio(int last, struct err *e)
     return 0;
 }
 
+// The sandbox has taken the container: its processes' origin goes into its cgroups, and on with it.
+static int place_zygote(struct launch *l, int state_root, struct err *e)
+{
+    struct ctl_msg m, go = {.kind = CTL_GO};
+    int fd = l->sentry.control[0], none = 0;
+    long r;
+    while ((r = fd_recv(fd, &m, sizeof(m), nullptr, &none, 0)) == -EINTR)
+        ;
+    m.text[sizeof(m.text) - 1] = 0;
+    if (r == sizeof(m) && m.kind == CTL_FAILED)
+        return err_set(e, -EIO, "%s", m.text);
+    if (r != sizeof(m) || m.kind != CTL_ZYGOTE)
+        return err_set(e, -EIO, "sandbox %s: not running", l->cfg->sandbox);
+    int err = pod_place_zygote(l->cfg, l->o, state_root, m.value, e);
+    if (err)
+        return err;
+    r = fd_send(fd, &go, sizeof(go), nullptr, 0, 0);
+    return r < 0 ? err_errno(e, (int)r, "sandbox %s", l->cfg->sandbox) : 0;
+}
+
 // The request to the supervisor of the sandbox. What it sends on is copied: ours stay.
 static int join_sandbox(struct launch *l, const struct state *state, const int stdio[3],
                         struct err *e)
@@ -224,7 +245,9 @@ static int join_sandbox(struct launch *l, const struct state *state, const int s
     if (r != sizeof(m) || m.kind != CTL_REPLY)
         return err_set(e, -EIO, "sandbox %s: not running", l->cfg->sandbox);
     m.text[sizeof(m.text) - 1] = 0;
-    return m.value ? err_set(e, -EIO, "sandbox %s: %s", l->cfg->sandbox, m.text) : 0;
+    if (m.value)
+        return err_set(e, -EIO, "sandbox %s: %s", l->cfg->sandbox, m.text);
+    return l->cfg->own_cgroup ? place_zygote(l, state->root, e) : 0;
 }
 
 static int prepare(struct launch *l, int stdio[3], struct err *e)
@@ -366,6 +389,7 @@ int launch_run(struct boot_config *cfg, const struct launch_options *o, struct s
     int stdio[3];
     int err = guest_stdio(stdio, e);
     cfg->privileged = l.privileged;
+    cfg->own_cgroup = cfg->sandbox && o->cgroup;
     choose_namespaces(&l);
     if (!err && l.privileged) {
         raise_file_limit();

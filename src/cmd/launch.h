@@ -24,7 +24,7 @@ enum boot_fd : int {
 
 enum ctl_kind : uint32_t {
     CTL_FDS = 1,    // supervisor -> Sentry, before it is confined: the descriptors of --preserve-fds
-    CTL_GO,     // supervisor -> child: id maps are written
+    CTL_GO,     // supervisor -> child: id maps are written; -> Sentry: the zygote is in its place
     CTL_STARTED,    // Sentry -> supervisor: the first program is loaded
     CTL_FAILED,     // -> supervisor: value is the exit status to use, text says why
     CTL_EXITED,     // Sentry -> supervisor: value is the wait status of the container's init
@@ -52,6 +52,8 @@ enum ctl_kind : uint32_t {
     CTL_PS,         // descriptor: a memory file for the list
     CTL_HANGUP,     // supervisor -> Sentry: the connection of this token is gone
     CTL_REPLY,      // value: 0, or an exit status with the reason in text
+    CTL_ZYGOTE,     // Sentry -> who joins: value is the process, in the Sentry's namespace, that all of the
+                    // container's come from; the Sentry waits for CTL_GO
 };
 constexpr int CTL_EXEC_PAUSED = 8; // also when it is paused: it runs when that ends
 struct ctl_msg {
@@ -98,6 +100,7 @@ struct boot_config {
     bool killable;           // `do`: its program is no init, a signal of its own kills it
     uint32_t gofer_uid, gofer_gid; // privileged: what the Gofer runs as
     char *sandbox;           // id of the sandbox that it joins (pods); null: it is one itself
+    bool own_cgroup;         // with sandbox: its processes are to be put into cgroups of its own
     char *pid_of, *uts_of, *ipc_of; // whose namespace it shares, by container id; null: its own
     uint32_t npreserve;      // descriptors that come over the control socket, for the program
     char *hook_state;        // what startContainer hooks hear; null without any

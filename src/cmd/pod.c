@@ -8,7 +8,9 @@
 // are not separate inside a sandbox.
 #include "base/slab.h"
 #include "cmd/client.h"
+#include "cmd/cgroups.h"
 #include "cmd/container.h"
+#include "cmd/hostpid.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -138,4 +140,41 @@ int pod_resolve(struct boot_config *c, const char *state_root, struct err *e)
         err = find_owner(c, root, CLONE_NEWIPC, "ipc", &c->ipc_of, e);
     close(root);
     return err;
+}
+
+// --- limits of a member ---------------------------------------------------------------------------
+// The host's OOM killer looks among the member's own processes: as the configuration has it.
+static void set_oom_score(pid_t pid, int32_t score)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)pid);
+    FILE *f = fopen(path, "we");
+    if (f) { // where it is not allowed it stays the sandbox's
+        fprintf(f, "%d", score);
+        fclose(f);
+    }
+}
+
+// The Sentry holds it still meanwhile, so that its number stays its own.
+int pod_place_zygote(const struct boot_config *c, const struct launch_options *o, int state_root,
+                     int inner, struct err *e)
+{
+    struct state_info info;
+    struct host_processes all = {};
+    int err = state_read(state_root, c->sandbox, &info, e);
+    if (err)
+        return err;
+    pid_t supervisor = info.pid;
+    state_info_free(&info);
+    err = host_processes_read(&all);
+    pid_t pid = err ? 0 : host_process_inside(&all, supervisor, inner);
+    host_processes_free(&all);
+    if (!pid)
+        return err_set(e, -ESRCH, "sandbox %s: no process %d in it", c->sandbox, inner);
+    set_oom_score(pid, c->oom_stubs);
+    err = cgroup_place(o->cgroup, pid);
+    // Without privilege moving may be forbidden; then only limits that were asked for are missed.
+    if (err && (geteuid() == 0 || resources_any(&c->spec->resources)))
+        return err_errno(e, err, "cgroup: the container's processes cannot enter it");
+    return 0;
 }

@@ -5,8 +5,7 @@
 #include "base/slab.h"
 #include "cmd/client.h"
 #include "cmd/container.h"
-#include <ctype.h>
-#include <dirent.h>
+#include "cmd/hostpid.h"
 #include <errno.h>
 #include <json-c/json.h>
 #include <stdio.h>
@@ -44,74 +43,8 @@ static int ps_fetch(const struct container *c, char **out, struct err *e)
     return err ? err_set(e, err, "container not running") : 0;
 }
 
-// --- numbers of the host ------------------------------------------------------------------------
-struct host_process {
-    int pid, ppid, inner; // inner: in the innermost namespace that it is in
-};
-struct host_processes {
-    struct host_process *v;
-    size_t n;
-};
-
-static bool look_at(const char *name, struct host_process *h)
-{
-    char path[300], line[256], *end;
-    snprintf(path, sizeof(path), "/proc/%s/status", name);
-    FILE *f = fopen(path, "re");
-    *h = (struct host_process){.pid = atoi(name)};
-    while (f && fgets(line, sizeof(line), f)) {
-        if (strncmp(line, "PPid:", 5) == 0)
-            h->ppid = atoi(line + 5);
-        if (strncmp(line, "NSpid:", 6) != 0)
-            continue;
-        for (char *p = line + 6; *p && *p != '\n'; p = end) {
-            long v = strtol(p, &end, 10);
-            if (end == p)
-                break;
-            h->inner = (int)v;
-        }
-    }
-    if (f)
-        fclose(f);
-    return h->ppid > 0 && h->inner > 0;
-}
-static int scan(struct host_processes *all)
-{
-    DIR *d = opendir("/proc");
-    struct host_process h;
-    for (struct dirent *ent; d && (ent = readdir(d)) != nullptr;) {
-        if (!isdigit((unsigned char)ent->d_name[0]) || !look_at(ent->d_name, &h))
-            continue;
-        struct host_process *v = mem_realloc(all->v, (all->n + 1) * sizeof(*v));
-        if (!v)
-            break;
-        all->v = v;
-        v[all->n++] = h;
-    }
-    if (d)
-        closedir(d);
-    return d ? 0 : -EIO;
-}
-static const struct host_process *find(const struct host_processes *all, int pid)
-{
-    for (size_t i = 0; i < all->n; i++)
-        if (all->v[i].pid == pid)
-            return &all->v[i];
-    return nullptr;
-}
-// The host's number of a process of the Sentry's namespace: a child of a child of the supervisor.
-static int host_number(const struct host_processes *all, int supervisor, int inner)
-{
-    for (size_t i = 0; i < all->n; i++) {
-        const struct host_process *parent =
-            all->v[i].inner == inner ? find(all, all->v[i].ppid) : nullptr;
-        if (parent && parent->ppid == supervisor)
-            return all->v[i].pid;
-    }
-    return 0;
-}
 // Whose child the Sentry is.
-static int sentry_parent(const struct container *c)
+static int sandbox_supervisor(const struct container *c)
 {
     const char *id = pod_sandbox(&c->info.annotations);
     struct state_info info;
@@ -146,14 +79,14 @@ static void print_json(const struct container *c, char *text)
     struct json_object *list = json_object_new_array();
     char *rest;
     struct ps_line p;
-    int supervisor = sentry_parent(c), seen = scan(&all);
+    int supervisor = sandbox_supervisor(c), seen = host_processes_read(&all);
     bool first = true;
     for (char *line = strtok_r(text, "\n", &rest); line; line = strtok_r(nullptr, "\n", &rest)) {
         if (!parse(line, &p))
             continue;
         int pid = first           ? (int)c->info.pid
                   : seen || !p.host ? 0
-                                    : host_number(&all, supervisor, p.host);
+                                    : host_process_inside(&all, supervisor, p.host);
         first = false;
         bool twice = false;
         for (size_t i = 0; i < json_object_array_length(list); i++) // one that shares its memory

@@ -48,8 +48,9 @@ static void fake_vdso(uint64_t *v, uint64_t *s, uint64_t *e)
 {
     *v = *s = *e = 0;
 }
-static int fake_as_new(struct aspace **as, struct pcontext **ctx)
+static int fake_as_new(struct pzygote *from, struct aspace **as, struct pcontext **ctx)
 {
+    (void)from;
     struct fake_as *a = calloc(1, sizeof(*a));
     struct fake_ctx *c = calloc(1, sizeof(*c));
     a->as.ops = c->ctx.ops = &fake_ops;
@@ -59,7 +60,7 @@ static int fake_as_new(struct aspace **as, struct pcontext **ctx)
 }
 static int fake_as_fork(struct pcontext *caller, struct aspace **as, struct pcontext **ctx)
 {
-    fake_as_new(as, ctx);
+    fake_as_new(nullptr, as, ctx);
     struct fake_as *to = fake(*ctx), *from = fake(caller);
     memcpy(to->page, from->page, sizeof(to->page));
     memcpy(to->mem, from->mem, sizeof(to->mem));

@@ -121,12 +121,12 @@ static int add_vdso(struct mm *mm)
     return 0;
 }
 
-int mm_new(struct mm **out, struct pcontext **ctx)
+int mm_new(struct pzygote *from, struct mm **out, struct pcontext **ctx)
 {
     struct mm *mm = mm_alloc();
     if (!mm)
         return -ENOMEM;
-    int err = platform->aspace_new(&mm->as, ctx);
+    int err = platform->aspace_new(from, &mm->as, ctx);
     if (err) {
         mm_free(mm);
         return err;

@@ -80,8 +80,9 @@ void mm_set_total_memory(uint64_t bytes); // what overcommit is measured against
 // Resident and shared pages of a host process (asked of the supervisor); without it statm and
 // smaps give upper bounds.
 void mm_set_rss_source(int (*fn)(int host_pid, uint64_t *resident, uint64_t *shared));
-// A fresh address space with one context (zygote). *ctx belongs to the caller.
-MUST_CHECK int mm_new(struct mm **mm, struct pcontext **ctx);
+// A fresh address space with one context, from a zygote (null: the platform's own). *ctx belongs to
+// the caller.
+MUST_CHECK int mm_new(struct pzygote *from, struct mm **mm, struct pcontext **ctx);
 // [ctx] fork: copies VMAs (MADV_DONTFORK/WIPEONFORK honoured) and makes the child's context.
 MUST_CHECK int mm_fork(struct mm *mm, struct pcontext *caller, struct mm **child,
                        struct pcontext **ctx);

@@ -58,7 +58,7 @@ static void setup(void)
     fake_fail_in = 0;
     drains = pokes = 0;
     refuse = false;
-    CHECK(mm_new(&mm, &ctx) == 0);
+    CHECK(mm_new(nullptr, &mm, &ctx) == 0);
     mm->mmap_base = 512 * PAGE_SIZE;
     use(mm, ctx);
 }

@@ -36,7 +36,7 @@ static void setup(void)
     mm_use_platform(&fake_ops);
     fake_fail_in = 0;
     memset(&m, 0, sizeof(m));
-    CHECK(mm_new(&mm, &ctx) == 0);
+    CHECK(mm_new(nullptr, &mm, &ctx) == 0);
     mm->mmap_base = HIGH * PAGE_SIZE;
 }
 

@@ -384,6 +384,22 @@ int cgroup_enter(const struct cgroup_entry *n, bool all, bool freezer)
     }
     return 0;
 }
+int cgroup_place(const struct cgroup_entry *n, pid_t pid)
+{
+    char text[16];
+    int len = snprintf(text, sizeof(text), "%d", (int)pid);
+    for (int i = 0; i < n->n; i++) {
+        int own = n->tasks[i] < 0 ? open_beneath(n->outer, "cgroup.procs", O_WRONLY) : -1;
+        int fd = n->tasks[i] < 0 ? own : n->tasks[i];
+        ssize_t r = i == n->freezer ? len : fd < 0 ? fd : write(fd, text, (size_t)len);
+        int err = r == len ? 0 : fd < 0 ? fd : -errno;
+        if (own >= 0)
+            close(own);
+        if (err)
+            return err;
+    }
+    return 0;
+}
 int cgroup_record_remove(int dir)
 {
     static struct cgroup c;

@@ -88,6 +88,9 @@ MUST_CHECK int cgroup_entry_open(struct cgroup_entry *n, const struct cgroup *c,
 // only if asked. 0 or -errno.
 MUST_CHECK int cgroup_enter(const struct cgroup_entry *n, bool supervisor_too, bool freezer);
 
+// Another single-threaded process, by its number here, into all but the freezer's: v2: the group itself.
+MUST_CHECK int cgroup_place(const struct cgroup_entry *n, pid_t pid);
+
 // --- files ---
 // The directory of `controller` (v2: of all), or null.
 const struct cgroup_dir *cgroup_find(const struct cgroup *c, const char *controller);

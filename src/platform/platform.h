@@ -34,6 +34,8 @@ struct pcontext {
     const uint32_t *sleeping;
 };
 
+struct pzygote; // a process that never runs guest code: fresh address spaces come from it
+
 struct pvec { // a range of guest memory
     uint64_t addr;
     size_t len;
@@ -99,8 +101,13 @@ struct platform_ops {
     // Host vDSO of the stubs (base, length incl. vvar); 0 when there is none.
     void (*vdso)(uint64_t *vdso, uint64_t *start, uint64_t *end);
     // --- address spaces ---
-    // A fresh, empty address space with one context in it.
-    int (*aspace_new)(struct aspace **as, struct pcontext **ctx);
+    // A fresh, empty address space with one context in it. from: null for the master zygote.
+    int (*aspace_new)(struct pzygote *from, struct aspace **as, struct pcontext **ctx);
+    // A zygote of its own for a container: what the host does to it (its cgroups, its oom_score_adj)
+    // holds for all processes that come from it afterwards. *host_pid: in the Sentry's namespace. To
+    // be freed when nobody takes spaces from it any more; those that it has given live on.
+    int (*zygote_new)(struct pzygote **z, int *host_pid);
+    void (*zygote_free)(struct pzygote *z);
     // [ctx] Copy of the caller's address space (host fork), with one context whose registers, FP
     // state included, are the caller's.
     int (*aspace_fork)(struct pcontext *caller, struct aspace **as, struct pcontext **ctx);

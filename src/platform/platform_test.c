@@ -185,7 +185,7 @@ void guest_load(struct aspace *as, struct pcontext *ctx, const char *start, cons
 }
 void guest_new(struct guest *g, const char *entry)
 {
-    CHECK(!P->aspace_new(&g->as, &g->ctx));
+    CHECK(!P->aspace_new(nullptr, &g->as, &g->ctx));
     guest_load(g->as, g->ctx, g_start, g_end);
     guest_regs(&g->r, g_start, entry);
 }
@@ -772,7 +772,7 @@ PLATFORM_TEST(bench)
     t = ktime_now();
     for (int i = 0; i < 2000; i++) {
         struct guest c = {};
-        CHECK(!P->aspace_new(&c.as, &c.ctx));
+        CHECK(!P->aspace_new(nullptr, &c.as, &c.ctx));
         guest_free(&c);
     }
     printf("  new space+free %.0f ns\n", (double)(ktime_now() - t) / 2000);

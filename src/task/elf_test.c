@@ -148,7 +148,7 @@ TEST(exec_stack_layout)
     struct mm *mm;
     struct pcontext *ctx;
     mm_use_platform(&fake_ops);
-    assert_int_equal(mm_new(&mm, &ctx), 0);
+    assert_int_equal(mm_new(nullptr, &mm, &ctx), 0);
     uint64_t top = 1000 * PAGE_SIZE, w[64], sp;
     assert_int_equal(mm_map_stack(mm, ctx, top, 8 * PAGE_SIZE, 0, 3), 0);
     struct stack_plan p = {.str = {.argv = "prog\0arg", .argv_len = 9, .argc = 2, .envp = "A=1",

@@ -394,7 +394,7 @@ static int build_stack(struct exec *x)
 
 static int build_image(struct exec *x)
 {
-    int err = mm_new(&x->mm, &x->ctx);
+    int err = mm_new(x->t->group->container->zygote, &x->mm, &x->ctx);
     if (err)
         return err;
     x->mm->dumpable = false; // until committed

@@ -78,6 +78,7 @@ struct task_container {
     struct spinlock lock;
     void *console;         // [lock] struct tty_ctl *: what /dev/console means; see fs/tty.c
     void (*release)(struct task_container *c); // [C] drops the console
+    struct pzygote *zygote; // [C] borrowed: where its address spaces come from; null: the platform's own
 };
 // A process number: one per task, living on while a process group or session is named by it.
 // pidfds hold a reference, so it says "gone" and never means somebody else.

@@ -28,25 +28,6 @@ cleanup() {
     for c in $(C container ls -q); do C task rm -f "$c"; C container rm "$c"; done
 }
 state_files() { find "$T/run" /run/nacre -mindepth 1 ! -name "$CG" ! -name .ids 2>/dev/null; }
-# An OCI image of one layer, from the tar on standard input.
-image_oci() {
-    python3 - "$1" <<'P'
-import hashlib, io, json, sys, tarfile
-layer = open(sys.argv[1], 'rb').read()
-h = lambda b: hashlib.sha256(b).hexdigest()
-config = json.dumps({"architecture": "amd64", "os": "linux", "config": {"Cmd": ["/bin/sh"], "Env": ["PATH=/bin"]},
-                     "rootfs": {"type": "layers", "diff_ids": ["sha256:" + h(layer)]}}).encode()
-manifest = json.dumps({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
-    "config": {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": "sha256:" + h(config), "size": len(config)},
-    "layers": [{"mediaType": "application/vnd.oci.image.layer.v1.tar", "digest": "sha256:" + h(layer), "size": len(layer)}]}).encode()
-index = json.dumps({"schemaVersion": 2, "manifests": [{"mediaType": "application/vnd.oci.image.manifest.v1+json",
-    "digest": "sha256:" + h(manifest), "size": len(manifest), "annotations": {"io.containerd.image.name": "local/bb:1", "org.opencontainers.image.ref.name": "1"}}]}).encode()
-out = tarfile.open(fileobj=sys.stdout.buffer, mode='w|')
-for name, data in [("oci-layout", b'{"imageLayoutVersion":"1.0.0"}'), ("index.json", index)] + [("blobs/sha256/" + h(b), b) for b in (config, manifest, layer)]:
-    t = tarfile.TarInfo(name); t.size = len(data); out.addfile(t, io.BytesIO(data))
-out.close()
-P
-}
 run() { # ctr run flags... -- ID command...
     local f=()
     while [ "$1" != -- ]; do f+=("$1"); shift; done

@@ -69,9 +69,30 @@ static int fork_from(struct pt_context *p, struct aspace **as, struct pcontext *
     return err;
 }
 
-static int aspace_new(struct aspace **as, struct pcontext **ctx)
+struct pzygote {
+    struct pt_context *ctx;
+};
+SLAB_DEFINE(zygote_slab, struct pzygote);
+
+static int aspace_new(struct pzygote *from, struct aspace **as, struct pcontext **ctx)
 {
-    return fork_from(pt_zygote_ctx, as, ctx);
+    return fork_from(from ? from->ctx : pt_zygote_ctx, as, ctx);
+}
+static int zygote_new(struct pzygote **out, int *host_pid)
+{
+    struct pzygote *z = slab_alloc(&zygote_slab);
+    struct aspace *as;
+    struct pcontext *ctx;
+    int err = z ? fork_from(pt_zygote_ctx, &as, &ctx) : -ENOMEM;
+    if (err) {
+        if (z)
+            slab_free(&zygote_slab, z);
+        return err;
+    }
+    z->ctx = pt_ctx(ctx);
+    *host_pid = pt_space(as)->pid;
+    *out = z;
+    return 0;
 }
 static int aspace_fork(struct pcontext *caller, struct aspace **as, struct pcontext **ctx)
 {
@@ -101,6 +122,12 @@ static void aspace_free(struct aspace *as)
 {
     struct pt_req r = {.op = PT_KILL, .space = pt_space(as)};
     pt_request(&r);
+}
+
+static void zygote_free(struct pzygote *z)
+{
+    aspace_free(z->ctx->base.as);
+    slab_free(&zygote_slab, z);
 }
 
 // --- running -----------------------------------------------------------------------------------------
@@ -318,6 +345,8 @@ const struct platform_ops ptrace_ops = {
     .task_size = task_size,
     .vdso = vdso,
     .aspace_new = aspace_new,
+    .zygote_new = zygote_new,
+    .zygote_free = zygote_free,
     .aspace_fork = aspace_fork,
     .context_new = context_new,
     .context_free = context_free,

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Start of the platform, single-threaded and before lockdown, and the making of fresh address spaces:
-// each is forked from the master zygote by that process's own stub thread, and one is always kept
-// ready.
+// each is forked from the master zygote, or from a container's own, by that process's own stub thread,
+// and one is always kept ready.
 #include "abi/errno.h"
 #include "base/log.h"
+#include "base/slab.h"
 #include "host/raw.h"
 #include "platform/systrap/systrap.h"
 #include <signal.h>
@@ -12,24 +13,26 @@
 #include <sys/wait.h>
 #include <time.h>
 
-static struct {
+struct pzygote {
     struct mutex lock;
-    struct st_aspace *as;      // [C] the master zygote
+    struct st_aspace *as;      // [C]
     struct st_context *ctx;    // [lock]
     struct st_aspace *next;    // [lock] being born; null: none
     struct st_context *next_ctx;
     bool refill;               // [A] next is to be made
-} zyg;
+};
+static struct pzygote master;
+SLAB_DEFINE(zygote_slab, struct pzygote);
 
 static int zygote_born(const struct zygote_report *report)
 {
-    struct slot *s = zyg.ctx->slot;
+    struct slot *s = master.ctx->slot;
     for (int i = 0; i < 50000; i++) { // 5 s
         uint32_t state = __atomic_load_n(&s->state, __ATOMIC_ACQUIRE);
         if (state == SLOT_EVENT || state == SLOT_SLEEP)
             break;
         siginfo_t si = {};
-        host_call(__NR_waitid, P_PID, zyg.as->claimed, &si, WNOHANG | WNOWAIT | WEXITED | __WALL, 0);
+        host_call(__NR_waitid, P_PID, master.as->claimed, &si, WNOHANG | WNOWAIT | WEXITED | __WALL, 0);
         if (si.si_pid) {
             zygote_log_failure(report);
             return -EIO;
@@ -40,7 +43,7 @@ static int zygote_born(const struct zygote_report *report)
     if (READ_SHARED(s->event) != STUB_EV_BORN)
         return -EIO;
     zygote_adopt(report);
-    int err = st_prove(zyg.as);
+    int err = st_prove(master.as);
     if (err == -EPERM)
         log_error("systrap: the host does not let us read our own stubs' memory "
                   "(process_vm_readv); see kernel.yama.ptrace_scope");
@@ -48,63 +51,66 @@ static int zygote_born(const struct zygote_report *report)
 }
 
 // The zygote's stub begins to make the next process; nobody waits for it here.
-static int spare_start(void)
+static int spare_start(struct pzygote *z)
 {
     int sock;
-    int err = st_space_take(!zyg.as->parity, zyg.as->polled, &zyg.next, &sock);
+    int err = st_space_take(!z->as->parity, z->as->polled, &z->next, &sock);
     if (err)
         return err;
-    err = st_context_alloc(zyg.next, &zyg.next_ctx);
+    err = st_context_alloc(z->next, &z->next_ctx);
     if (!err)
-        err = st_send_fd(zyg.as, sock);
+        err = st_send_fd(z->as, sock);
     host_call(__NR_close, sock);
     if (err) {
-        st_aspace_destroy(zyg.next);
-        zyg.next = nullptr;
+        st_aspace_destroy(z->next);
+        z->next = nullptr;
         return err;
     }
-    st_frame_prepare(zyg.next_ctx, nullptr);
-    __atomic_store_n(&zyg.next_ctx->slot->state, SLOT_STUB, __ATOMIC_RELEASE);
+    st_frame_prepare(z->next_ctx, nullptr);
+    __atomic_store_n(&z->next_ctx->slot->state, SLOT_STUB, __ATOMIC_RELEASE);
     struct stub_work w = {.op = WORK_FORK,
-                          .a = {STUB_CTL_FD(zyg.next->parity), STUB_BELL_FD(zyg.next->parity)}};
-    st_work_start(zyg.ctx, &w, 1);
+                          .a = {STUB_CTL_FD(z->next->parity), STUB_BELL_FD(z->next->parity)}};
+    st_work_start(z->ctx, &w, 1);
     return 0;
 }
 
-static int spare_finish(void)
+static int spare_finish(struct pzygote *z)
 {
     struct stub_work w;
-    int err = zyg.as->polled ? 0 : st_aspace_watch(zyg.as);
-    if (!err && !zyg.next->polled) // the first one was made before there was anything to watch it
-        err = st_aspace_watch(zyg.next);
+    int err = z->as->polled ? 0 : st_aspace_watch(z->as);
+    if (!err && !z->next->polled) // the first one was made before there was anything to watch it
+        err = st_aspace_watch(z->next);
     if (!err)
-        err = st_work_finish(zyg.ctx, &w, 1);
+        err = st_work_finish(z->ctx, &w, 1);
     if (!err && w.ret < 0)
         err = w.ret == -EAGAIN || w.ret == -ENOMEM ? (int)w.ret : -ESRCH;
     if (!err)
-        err = st_claim(zyg.next, w.ret);
+        err = st_claim(z->next, w.ret);
     if (err)
         return err;
-    zyg.next_ctx->tid = zyg.next->claimed;
-    zyg.next->first = zyg.next_ctx;
+    z->next_ctx->tid = z->next->claimed;
+    z->next->first = z->next_ctx;
     return 0;
 }
 
-int st_spawn(struct aspace **as, struct pcontext **ctx)
+int st_spawn(struct pzygote *z, struct aspace **as, struct pcontext **ctx)
 {
-    mutex_lock(&zyg.lock);
-    int err = zyg.next ? 0 : spare_start();
+    z = z ? z : &master;
+    mutex_lock(&z->lock);
+    int err = z->next ? 0 : spare_start(z);
     if (!err)
-        err = spare_finish();
+        err = spare_finish(z);
     if (!err) {
-        *as = &zyg.next->base;
-        *ctx = &zyg.next_ctx->base;
-    } else if (zyg.next) {
-        st_aspace_destroy(zyg.next);
+        *as = &z->next->base;
+        *ctx = &z->next_ctx->base;
+    } else if (z->next) {
+        st_aspace_destroy(z->next);
     }
-    zyg.next = nullptr;
-    mutex_unlock(&zyg.lock);
-    WRITE_SHARED(zyg.refill, true);
+    z->next = nullptr;
+    if (z != &master && !err && spare_start(z)) // the master's is a chore
+        log_debug("systrap: no spare stub process"); // the next one to need it tries again
+    mutex_unlock(&z->lock);
+    WRITE_SHARED(master.refill, true);
     __atomic_store_n(&st_chores_due, true, __ATOMIC_SEQ_CST);
     return err;
 }
@@ -112,13 +118,52 @@ int st_spawn(struct aspace **as, struct pcontext **ctx)
 // When the program that has taken the last one runs.
 void st_spawn_refill(void)
 {
-    if (!READ_SHARED(zyg.refill) || !mutex_trylock(&zyg.lock))
+    if (!READ_SHARED(master.refill) || !mutex_trylock(&master.lock))
         return;
-    WRITE_SHARED(zyg.refill, false);
-    if (!zyg.next && spare_start())
+    WRITE_SHARED(master.refill, false);
+    if (!master.next && spare_start(&master))
         log_debug("systrap: no spare stub process"); // the next one to need it tries again
-    mutex_unlock(&zyg.lock);
+    mutex_unlock(&master.lock);
     st_space_refill();
+}
+
+// A fresh space that stays as it is. No spare yet: whoever wants it does something to it first.
+int st_zygote_new(struct pzygote **out, int *host_pid)
+{
+    struct pzygote *z = slab_alloc(&zygote_slab);
+    struct aspace *as;
+    struct pcontext *ctx;
+    if (!z)
+        return -ENOMEM;
+    int err = st_spawn(nullptr, &as, &ctx);
+    if (err) {
+        slab_free(&zygote_slab, z);
+        return err;
+    }
+    mutex_init(&z->lock, RANK_PLATFORM);
+    z->as = st_as(as);
+    z->ctx = st_ctx(ctx);
+    err = st_prove(z->as);
+    if (err) {
+        st_zygote_free(z);
+        return err;
+    }
+    *host_pid = z->as->pid;
+    *out = z;
+    return 0;
+}
+
+void st_zygote_free(struct pzygote *z)
+{
+    // Nobody else has z any more, so the lock is not needed. One that is being born is waited for:
+    // it would be nobody's.
+    int err = z->next ? spare_finish(z) : 0;
+    if (err)
+        log_debug("systrap: a spare stub process was not born: %d", err);
+    if (z->next)
+        st_aspace_destroy(z->next);
+    st_aspace_destroy(z->as);
+    slab_free(&zygote_slab, z);
 }
 
 // The stub's fork of us, in which the zygote writes its report.
@@ -126,28 +171,28 @@ static int zygote_start(const struct platform_config *cfg)
 {
     struct zygote_plan plan = {.cfg = cfg};
     int sock, memfd;
-    int err = st_aspace_alloc(0, &zyg.as, &sock, &memfd);
+    int err = st_aspace_alloc(0, &master.as, &sock, &memfd);
     if (!err)
-        err = st_context_alloc(zyg.as, &zyg.ctx);
+        err = st_context_alloc(master.as, &master.ctx);
     if (!err)
-        err = st_send_fd(zyg.as, memfd);
+        err = st_send_fd(master.as, memfd);
     if (err)
         return err;
     plan.sock = sock;
-    plan.bell = zyg.as->bell;
-    plan.report = (struct zygote_report *)((uint8_t *)zyg.ctx->slot + SLOT_DATA_OFF);
-    st_frame_prepare(zyg.ctx, nullptr);
-    __atomic_store_n(&zyg.ctx->slot->state, SLOT_STUB, __ATOMIC_RELEASE);
+    plan.bell = master.as->bell;
+    plan.report = (struct zygote_report *)((uint8_t *)master.ctx->slot + SLOT_DATA_OFF);
+    st_frame_prepare(master.ctx, nullptr);
+    __atomic_store_n(&master.ctx->slot->state, SLOT_STUB, __ATOMIC_RELEASE);
     long pid = host_call(__NR_clone, SIGCHLD, 0, 0, 0, 0);
     if (pid == 0)
         zygote_become(&plan);
     host_call(__NR_close, sock);
     host_call(__NR_close, memfd);
-    zyg.as->first = zyg.ctx;
-    err = pid < 0 ? (int)pid : st_claim(zyg.as, pid);
+    master.as->first = master.ctx;
+    err = pid < 0 ? (int)pid : st_claim(master.as, pid);
     if (!err)
         err = zygote_born(plan.report);
-    zyg.ctx->tid = (int)pid;
+    master.ctx->tid = (int)pid;
     return err;
 }
 
@@ -159,9 +204,9 @@ int st_init(const struct platform_config *cfg)
         return -ENOTSUP;
     }
     st.patching = !cfg->no_patching;
-    mutex_init(&zyg.lock, RANK_PLATFORM);
+    mutex_init(&master.lock, RANK_PLATFORM);
     int err = zygote_prepare(cfg);
     if (!err)
         err = zygote_start(cfg);
-    return err ? err : spare_start();
+    return err ? err : spare_start(&master);
 }

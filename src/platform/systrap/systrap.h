@@ -105,7 +105,10 @@ static inline bool st_dead(struct st_aspace *as)
 }
 // boot.c
 int st_init(const struct platform_config *cfg);
-int st_spawn(struct aspace **as, struct pcontext **ctx);   // a fresh space, from the zygote
+// A fresh space, from a zygote; null: the master.
+int st_spawn(struct pzygote *from, struct aspace **as, struct pcontext **ctx);
+int st_zygote_new(struct pzygote **z, int *host_pid);
+void st_zygote_free(struct pzygote *z);
 void st_spawn_refill(void);                                // and the next one to be
 
 // space.c

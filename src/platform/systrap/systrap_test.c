@@ -164,7 +164,7 @@ static uint64_t gadget(void)
 }
 static void hostile_new(struct guest *g, const char *entry)
 {
-    CHECK(!P->aspace_new(&g->as, &g->ctx));
+    CHECK(!P->aspace_new(nullptr, &g->as, &g->ctx));
     guest_load(g->as, g->ctx, h_start, h_end);
     guest_regs(&g->r, h_start, entry);
     g->r.rbx = gadget();
