@@ -10,6 +10,7 @@ if [ "${1:-}" = engines ]; then
     for p in docker.io:dockerd containerd:containerd podman:podman runc:runc uidmap:newuidmap iproute2:ip; do
         [ -n "$(PATH=$PATH:/usr/sbin:/sbin command -v "${p#*:}")" ] || need="$need ${p%:*}"
     done
+    /usr/bin/python3 -c 'import grpc' 2>/dev/null || need="$need python3-grpcio" # for the CRI's socket
 fi
 [ -z "$need" ] && exit 0
 [ "$(id -u)" = 0 ] || { echo "missing packages:$need (run as root, or install them)" >&2; exit 1; }

@@ -737,6 +737,31 @@ PLATFORM_TEST(many_spaces)
     }
 }
 
+// Spaces of a zygote of its own, which ends with and without one that is kept ready; they live on.
+PLATFORM_TEST(own_zygote)
+{
+    for (int spaces = 0; spaces < 4; spaces++) {
+        struct pzygote *z;
+        struct guest g[3] = {};
+        int pid = 0;
+        CHECK(!P->zygote_new(&z, &pid) && pid > 1);
+        for (int i = 0; i < spaces; i++) {
+            CHECK(!P->aspace_new(z, &g[i].as, &g[i].ctx));
+            CHECK(P->host_pid(g[i].as) != pid);
+            guest_load(g[i].as, g[i].ctx, g_start, g_end);
+            guest_regs(&g[i].r, g_start, g_regs);
+            g[i].call = call_regs;
+            g[i].r.rbx = 20;
+        }
+        P->zygote_free(z);
+        for (int i = 0; i < spaces; i++) {
+            guest_run(&g[i]);
+            check_exit(&g[i], 0x1111111111111111);
+            guest_free(&g[i]);
+        }
+    }
+}
+
 // --- figures ---------------------------------------------------------------------------------------
 static bool call_count(struct guest *g)
 {

@@ -173,12 +173,19 @@ static void restart_before_handler(struct task *t, const struct ksigaction *ka)
     }
 }
 
+// Of two reasons why a frame cannot be built the second: the host has killed the process.
+static bool stub_gone(struct task *t)
+{
+    uint8_t byte;
+    return mm_platform()->read_mem(t->ctx->as, &byte, (uaddr_t){t->regs.rsp}, 1) == -ESRCH;
+}
+
 static void handle_signal(struct task *t, int sig, const struct ksigaction *ka, const siginfo_t *si)
 {
     ksigset_t old = t->restore_saved_mask ? t->saved_mask : t->blocked;
     if (sigframe_setup(t, sig, ka, si, old) != 0) {
         siginfo_t segv;
-        siginfo_kernel(&segv, SIGSEGV);
+        siginfo_kernel(&segv, stub_gone(t) ? SIGKILL : SIGSEGV);
         if (sig == SIGSEGV) { // its handler cannot be reached: the default it is
             spin_lock(&t->sighand->lock);
             t->sighand->action[SIGSEGV - 1].handler = (uint64_t)(uintptr_t)SIG_DFL;
