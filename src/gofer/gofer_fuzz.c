@@ -50,9 +50,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
             break;
         struct np_msg m;
         CHECK(np_decode(s.tx, (size_t)r, &m) == 0);
-        if (s.donated >= 0)
-            close(s.donated);
-        s.donated = -1;
+        server_drop(&s);
         off += size;
     }
     server_free(&s);

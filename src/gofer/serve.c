@@ -71,6 +71,15 @@ void server_free(struct server *s)
     mem_free(s->scratch);
 }
 
+void server_drop(struct server *s)
+{
+    if (s->donated >= 0)
+        host_call(__NR_close, s->donated);
+    s->donated = -1;
+    while (s->nmany)
+        host_call(__NR_close, s->many[--s->nmany]);
+}
+
 static int dispatch(struct server *s, const struct np_msg *t, struct np_msg *r)
 {
     if (s->msize == 0 && t->type != NP_tversion)
@@ -93,6 +102,7 @@ long server_handle(struct server *s, const uint8_t *p, size_t n)
     struct np_msg t = {}, r = {};
     uint32_t limit = s->msize ? s->msize : NP_MSIZE_MIN;
     s->donated = -1;
+    s->nmany = 0;
     int err = np_decode(p, n, &t);
     if (err && t.tag == NP_NOTAG)
         return err;
@@ -105,9 +115,7 @@ long server_handle(struct server *s, const uint8_t *p, size_t n)
     if (!err)
         err = np_encode(&w, &r);
     if (err) {
-        if (s->donated >= 0)
-            host_call(__NR_close, s->donated);
-        s->donated = -1;
+        server_drop(s);
         w = wspan_of(s->tx, limit);
         r.type = NP_rlerror;
         r.rlerror.ecode = (uint32_t)-err;
@@ -116,25 +124,27 @@ long server_handle(struct server *s, const uint8_t *p, size_t n)
     return err ? err : (long)w.used;
 }
 
-static int reply(struct server *s, size_t n)
+int server_reply(struct server *s, size_t n)
 {
     union {
         struct cmsghdr align;
-        uint8_t buf[CMSG_SPACE(sizeof(int))];
-    } control = {};
-    size_t done = 0;
+        uint8_t buf[CMSG_SPACE(NP_OPEN_MAX * sizeof(int))];
+    } control;
+    const int *fds = s->donated >= 0 ? &s->donated : s->many;
+    size_t nfds = s->donated >= 0 ? 1 : s->nmany, done = 0;
     int err = 0;
     while (done < n && !err) {
         struct iovec v = {s->tx + done, n - done};
         struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
-        if (s->donated >= 0 && done == 0) {
+        if (nfds && done == 0) {
+            memset(control.buf, 0, CMSG_SPACE(nfds * sizeof(int)));
             m.msg_control = control.buf;
-            m.msg_controllen = sizeof(control.buf);
+            m.msg_controllen = CMSG_SPACE(nfds * sizeof(int));
             struct cmsghdr *c = CMSG_FIRSTHDR(&m);
             c->cmsg_level = SOL_SOCKET;
             c->cmsg_type = SCM_RIGHTS;
-            c->cmsg_len = CMSG_LEN(sizeof(int));
-            memcpy(CMSG_DATA(c), &s->donated, sizeof(int));
+            c->cmsg_len = CMSG_LEN(nfds * sizeof(int));
+            memcpy(CMSG_DATA(c), fds, nfds * sizeof(int));
         }
         long r = host_call(__NR_sendmsg, s->sock, &m, MSG_NOSIGNAL);
         if (r >= 0)
@@ -142,9 +152,7 @@ static int reply(struct server *s, size_t n)
         else if (r != -EINTR)
             err = (int)r;
     }
-    if (s->donated >= 0)
-        host_call(__NR_close, s->donated);
-    s->donated = -1;
+    server_drop(s);
     return err;
 }
 
@@ -160,7 +168,7 @@ static int serve_buffered(struct server *s, size_t *have)
         if (size > *have - off)
             break;
         long n = server_handle(s, s->rx + off, size);
-        int err = n < 0 ? (int)n : reply(s, (size_t)n);
+        int err = n < 0 ? (int)n : server_reply(s, (size_t)n);
         if (err)
             return err;
         off += size;

@@ -29,8 +29,7 @@ static void send_msg(struct rig *g, const struct np_msg *t)
     uint8_t buf[4096];
     struct wspan w = wspan_of(buf, sizeof(buf));
     assert_int_equal(np_encode(&w, t), 0);
-    if (g->s.donated >= 0)
-        close(g->s.donated);
+    server_drop(&g->s);
     long n = server_handle(&g->s, buf, w.used);
     assert_true(n > 0);
     assert_int_equal(np_decode(g->s.tx, (size_t)n, &g->r), 0);
@@ -65,8 +64,7 @@ static void rig_init(struct rig *g, const char *version)
 }
 static void rig_free(struct rig *g)
 {
-    if (g->s.donated >= 0)
-        close(g->s.donated);
+    server_drop(&g->s);
     server_free(&g->s);
     close(g->roots[0].fd);
     close(g->roots[2].fd);
@@ -351,6 +349,56 @@ TEST(serve_lists_trees)
     assert_int_equal(g.r.rlisttree.data.n, 0);
     assert_int_equal(listtree(&g, 3, "d", "t"), 0);
     assert_int_equal(g.r.rlisttree.data.n, 0);
+    rig_free(&g);
+}
+
+static int openfiles(struct rig *g, const char *const *v, size_t n)
+{
+    uint8_t names[2048];
+    struct wspan w = wspan_of(names, sizeof(names));
+    struct np_msg t = {.type = NP_topenfiles};
+    for (size_t i = 0; i < n; i++)
+        assert_true(np_name_add(&w, np_cstr(v[i])));
+    t.topenfiles = (struct np_topenfiles){0, span_of(names, w.used)};
+    return call(g, &t);
+}
+TEST(serve_opens_files)
+{
+    struct rig g;
+    struct np_opened o;
+    char buf[8] = {};
+    static const char *const v[] = {"f", "d", "l", "p", "..", "none", "f2"};
+    static const bool open[] = {true, false, false, false, false, false, true};
+    rig_init(&g, NP_VERSION_EXT);
+    assert_int_equal(sh(&g, "echo -n two > f2"), 0);
+    assert_int_equal(attach(&g, 0, "0"), 0);
+    assert_int_equal(openfiles(&g, v, 7), 0);
+    struct span s = g.r.ropenfiles.data;
+    for (size_t i = 0; i < 7; i++) {
+        assert_true(np_opened_get(&s, &o));
+        assert_int_equal(o.open, open[i]);
+        assert_true(!o.open == !o.ino);
+    }
+    assert_false(np_opened_get(&s, &o));
+    assert_true(span_ok(&s));
+    assert_int_equal(g.s.nmany, 2);
+    assert_int_equal(read(g.s.many[1], buf, 8), 3);
+    assert_int_equal(fcntl(g.s.many[1], F_GETFL) & O_ACCMODE, O_RDONLY);
+    const char *many[NP_OPEN_MAX + 1];
+    for (size_t i = 0; i < ARRAY_LEN(many); i++)
+        many[i] = "f";
+    assert_int_equal(openfiles(&g, many, NP_OPEN_MAX), 0);
+    assert_int_equal(g.s.nmany, NP_OPEN_MAX);
+    assert_int_equal(openfiles(&g, many, NP_OPEN_MAX + 1), EPROTO);
+    assert_int_equal(g.s.nmany, 0);
+    // Not from a root that does not donate, and below a directory only.
+    struct np_msg t = {.type = NP_tclunk};
+    assert_int_equal(call(&g, &t), 0);
+    assert_int_equal(attach(&g, 0, "1"), 0);
+    assert_int_equal(openfiles(&g, v, 1), EOPNOTSUPP);
+    assert_int_equal(call(&g, &t), 0);
+    assert_int_equal(attach(&g, 0, "2"), 0);
+    assert_int_equal(openfiles(&g, v, 1), ENOTDIR);
     rig_free(&g);
 }
 

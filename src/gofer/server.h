@@ -53,6 +53,8 @@ struct server {
     uint8_t *scratch;
     uint8_t nodebuf[NP_MAXWALK * NP_NODE_SIZE];
     int donated;              // descriptor to send with the reply; -1
+    int many[NP_OPEN_MAX];    // or these
+    size_t nmany;
 };
 constexpr size_t GOFER_SCRATCH = 65536;
 
@@ -60,6 +62,10 @@ MUST_CHECK int server_init(struct server *s, int sock, const struct gofer_root *
 void server_free(struct server *s);
 // Serves the request frame in [p, n); the reply is at s->tx. Its length, or -errno: hang up.
 long server_handle(struct server *s, const uint8_t *p, size_t n);
+
+// Sends those n bytes of s->tx, and the descriptors that go with them, which are closed then.
+int server_reply(struct server *s, size_t n);
+void server_drop(struct server *s); // closes the descriptors that were to go with a reply
 
 // fid.c
 MUST_CHECK int node_new(struct server *s, struct node *parent, const struct gofer_root *root,
@@ -116,7 +122,7 @@ void attr_of(struct server *s, const struct stat *st, struct np_attr *a);
     X(txattrwalk) X(txattrcreate) X(treaddir) X(tfsync) X(tlock) X(tgetlock) X(tlink) X(tmkdir)   \
     X(trenameat) X(tunlinkat) X(tread) X(twrite) X(twalkgetattr) X(twalkopen) X(tcreateopen)      \
     X(tmakenode) X(tallocate) X(treaddirplus) X(txattrget) X(txattrset) X(trenameat2)             \
-    X(tsetattrplus) X(twalkreaddir) X(tlisttree)
+    X(tsetattrplus) X(twalkreaddir) X(tlisttree) X(topenfiles)
 #define X(name) int op_##name(struct server *s, const struct np_msg *t, struct np_msg *r);
 GOFER_OPS(X)
 #undef X

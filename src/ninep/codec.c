@@ -352,3 +352,25 @@ void np_tree_end(struct wspan *w, size_t begin)
     struct wspan len = wspan_of(w->p + begin - 4, 4);
     wspan_u32le(&len, (uint32_t)(w->used - begin));
 }
+bool np_opened_get(struct span *s, struct np_opened *o)
+{
+    if (!s->n)
+        return false;
+    uint8_t open = span_u8(s);
+    o->open = open;
+    o->ino = span_u64le(s);
+    if (open > 1)
+        s->bad = true;
+    return span_ok(s);
+}
+bool np_opened_put(struct wspan *w, const struct np_opened *o)
+{
+    size_t mark = w->used;
+    wspan_u8(w, o->open);
+    wspan_u64le(w, o->ino);
+    if (!w->bad)
+        return true;
+    w->used = mark;
+    w->bad = false;
+    return false;
+}

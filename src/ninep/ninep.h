@@ -18,6 +18,7 @@ constexpr uint32_t NP_MSIZE_DEFAULT = 64 << 10;
 constexpr size_t NP_MAXWALK = 16;
 constexpr size_t NP_NAME_MAX = 255;
 constexpr size_t NP_STR_MAX = 4096;
+constexpr size_t NP_OPEN_MAX = 32;
 constexpr uint8_t NP_EXT_FIRST = 140;
 #define NP_VERSION "9P2000.L"
 #define NP_VERSION_EXT "9P2000.L.nacre"
@@ -128,7 +129,7 @@ bool np_dirent_put(struct wspan *w, const struct np_dirent *d); // false, nothin
 bool np_dirent_plus_get(struct span *s, struct np_dirent *d);
 bool np_dirent_plus_put(struct wspan *w, const struct np_dirent *d);
 
-// Names one after the other, in Tlisttree.
+// Names one after the other, in Tlisttree and Topenfiles.
 bool np_name_next(struct span *s, struct span *name);
 bool np_name_add(struct wspan *w, struct span name); // false, nothing put: full
 // One directory of Rlisttree; parent: the number of an earlier record, NP_NOFID: the fid's own.
@@ -142,3 +143,10 @@ bool np_tree_get(struct span *s, struct np_tree_dir *d);
 // The head of a record, its entries to be put behind it. Where they begin; 0: full, nothing put.
 size_t np_tree_begin(struct wspan *w, uint32_t parent, uint64_t ino, struct span name);
 void np_tree_end(struct wspan *w, size_t begin);
+// One file of Ropenfiles.
+struct np_opened {
+    bool open;    // its descriptor is there
+    uint64_t ino; // qid.path
+};
+bool np_opened_get(struct span *s, struct np_opened *o);
+bool np_opened_put(struct wspan *w, const struct np_opened *o); // false, nothing put: full

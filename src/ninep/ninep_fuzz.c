@@ -42,5 +42,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
     if (m.type == NP_tlisttree)
         for (s = m.tlisttree.names; np_name_next(&s, &name);)
             (void)np_name_ok(name);
+    struct np_opened o;
+    if (m.type == NP_topenfiles)
+        for (s = m.topenfiles.names; np_name_next(&s, &name);)
+            (void)np_name_ok(name);
+    if (m.type == NP_ropenfiles)
+        for (s = m.ropenfiles.data; np_opened_get(&s, &o);)
+            ;
     return 0;
 }

@@ -47,21 +47,23 @@ static void connection_lost(struct gofer_client *c, const char *why)
 
 // --- receiving ---
 // Puts the record where the waiting call wants it. False: it answers nothing that we asked.
-static bool deliver(struct gofer_client *c, const uint8_t *p, size_t n, int fd, bool lost)
+static bool deliver(struct gofer_client *c, const uint8_t *p, size_t n, int *fds, size_t nfds, bool lost)
 {
     struct span s = span_of(p, n);
     uint32_t size = span_u32le(&s);
     uint8_t type = span_u8(&s);
     uint16_t tag = span_u16le(&s);
     size_t slot = tag == NP_NOTAG ? NOTAG_SLOT : tag;
-    if (!span_ok(&s) || size != n || slot > C9_TAGS)
+    if (!span_ok(&s) || size != n || slot > C9_TAGS) {
+        close_fds(fds, nfds);
         return false;
+    }
     uint8_t *heap = nullptr;
     if (n > C9_INLINE)
         heap = mem_alloc(n); // before the lock; given back when the caller has room
     spin_lock(&c->lock);
     struct c9_reply *r = c->calls[slot];
-    bool ok = r && !r->done;
+    bool ok = r && !r->done && (nfds <= 1 || r->fds);
     if (ok) {
         uint8_t *to = r->buf && r->cap >= n ? r->buf : n <= C9_INLINE ? r->inl : heap;
         if (to)
@@ -71,9 +73,13 @@ static bool deliver(struct gofer_client *c, const uint8_t *p, size_t n, int fd, 
             r->heap = heap, heap = nullptr;
         r->buf = to;
         r->len = n;
-        r->fd = fd;
+        if (r->fds)
+            memcpy(r->fds, fds, nfds * sizeof(int));
+        else if (nfds)
+            r->fd = fds[0];
+        r->nfds = r->fds ? nfds : 0;
         r->fd_lost = lost;
-        fd = -1;
+        nfds = 0;
         source_got(&c->source);
         __atomic_store_n(&r->done, true, __ATOMIC_RELEASE);
         if (r->fiber)
@@ -88,8 +94,7 @@ static bool deliver(struct gofer_client *c, const uint8_t *p, size_t n, int fd, 
     }
     spin_unlock(&c->lock);
     mem_free(heap);
-    if (fd >= 0)
-        host_call(__NR_close, fd);
+    close_fds(fds, nfds);
     if (waitq_active(&c->tag_wait))
         waitq_wake(&c->tag_wait, ~0u);
     return ok;
@@ -100,7 +105,7 @@ static bool receive_one(struct gofer_client *c)
 {
     union {
         struct cmsghdr align;
-        uint8_t buf[CMSG_SPACE(4 * sizeof(int))];
+        uint8_t buf[CMSG_SPACE(NP_OPEN_MAX * sizeof(int))];
     } control;
     struct iovec v = {c->rx, NP_MSIZE_DEFAULT};
     struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = control.buf,
@@ -114,7 +119,7 @@ static bool receive_one(struct gofer_client *c)
         connection_lost(c, n ? "receive error" : "closed by the gofer");
         return false;
     }
-    int fds[4];
+    int fds[NP_OPEN_MAX];
     size_t nfds = 0;
     for (struct cmsghdr *h = CMSG_FIRSTHDR(&m); h; h = CMSG_NXTHDR(&m, h)) {
         if (h->cmsg_level != SOL_SOCKET || h->cmsg_type != SCM_RIGHTS)
@@ -123,11 +128,11 @@ static bool receive_one(struct gofer_client *c)
         for (size_t i = 0; i < k && nfds < ARRAY_LEN(fds); i++)
             memcpy(&fds[nfds++], CMSG_DATA(h) + i * sizeof(int), sizeof(int));
     }
-    bool bad = nfds > 1 || (m.msg_flags & MSG_TRUNC);
+    bool bad = m.msg_flags & MSG_TRUNC;
     bool lost = m.msg_flags & MSG_CTRUNC; // at RLIMIT_NOFILE
     if (bad)
         close_fds(fds, nfds);
-    if (bad || !deliver(c, c->rx, (size_t)n, nfds ? fds[0] : -1, lost)) {
+    if (bad || !deliver(c, c->rx, (size_t)n, fds, nfds, lost)) {
         connection_lost(c, "protocol error");
         return false;
     }
@@ -284,6 +289,7 @@ void c9_reply_init(struct c9_reply *r)
     r->cap = 0;
     r->heap = nullptr;
     r->fd = -1;
+    r->fds = nullptr;
 }
 void c9_done(struct c9_reply *r)
 {
@@ -307,13 +313,29 @@ static int check_reply(const struct np_msg *t, struct c9_reply *r)
     return r->m.type == t->type + 1 ? 0 : -EIO;
 }
 // A descriptor that we may keep: a regular file, opened for reading, writing or both.
-static bool fd_ok(int fd)
+bool c9_fd_ok(int fd)
 {
     struct stat st;
     if (host_call(__NR_fstat, fd, &st) != 0 || !S_ISREG(st.st_mode))
         return false;
     long fl = host_call(__NR_fcntl, fd, F_GETFL, 0);
     return fl >= 0 && !(fl & (O_PATH | O_DIRECT | O_ASYNC));
+}
+
+// Descriptors that nobody asked for, or that come with an error, go.
+static int check_donated(const struct np_msg *t, struct c9_reply *r, int err)
+{
+    bool may_donate = t->type == NP_twalkopen || t->type == NP_tcreateopen;
+    if (r->fd >= 0 && (err || !may_donate || !c9_fd_ok(r->fd))) {
+        host_call(__NR_close, r->fd);
+        r->fd = -1;
+        err = err ? err : -EIO;
+    }
+    if (r->fds && err) {
+        close_fds(r->fds, r->nfds);
+        r->nfds = 0;
+    }
+    return err;
 }
 
 int c9_call(struct gofer_client *c, struct np_msg *t, struct c9_reply *r)
@@ -324,6 +346,7 @@ int c9_call(struct gofer_client *c, struct np_msg *t, struct c9_reply *r)
     r->m.type = 0;
     r->done = r->failed = false;
     r->fd = -1;
+    r->nfds = 0;
     r->fd_lost = false;
     r->fiber = fiber_current();
     if (READ_SHARED(c->dead))
@@ -365,12 +388,7 @@ int c9_call(struct gofer_client *c, struct np_msg *t, struct c9_reply *r)
     slot_free(c, slot);
     if (!err)
         err = check_reply(t, r);
-    bool may_donate = t->type == NP_twalkopen || t->type == NP_tcreateopen;
-    if (r->fd >= 0 && (err || !may_donate || !fd_ok(r->fd))) {
-        host_call(__NR_close, r->fd);
-        r->fd = -1;
-        err = err ? err : -EIO;
-    }
+    err = check_donated(t, r, err);
     if (err)
         c9_done(r);
     if (READ_SHARED(c->nclunk))

@@ -22,12 +22,30 @@ struct c9_reply {
     size_t cap;
     int fd;            // donated, checked; -1. The caller closes or keeps it
     bool fd_lost;      // one was sent, but we have no room for another descriptor
+    int *fds;          // caller's, null, or room for NP_OPEN_MAX in place of fd: not checked yet
+    size_t nfds;
     // --- client.c's ---
     uint8_t *heap;     // owned
     size_t len;
     bool done, failed; // [c->lock]
     struct fiber *fiber;
     uint8_t inl[C9_INLINE];
+};
+// Descriptors that came before anybody asked for them, and where files are opened one after the other
+// (ahead.c).
+struct gofer_super;
+struct gfs_ahead {
+    const struct gofer_super *gs; // null: free
+    uint64_t ino;
+    int fd;                    // owned, not checked yet
+};
+struct gfs_stream {
+    const struct gofer_super *gs; // null: free
+    uint64_t dir;              // its inode number
+    uint64_t used;             // c->stream_clock when last looked at
+    uint8_t order, count;      // enum gfs_order; files asked for at once
+    uint8_t len;
+    char last[NP_NAME_MAX];    // the name that was opened, or asked for, last
 };
 struct gofer_client {
     struct ref ref;
@@ -67,6 +85,12 @@ struct gofer_client {
     uint8_t attrs_wanted;                // [inode_lock] look-ups of files lately, see tree_start
     bool no_tree;                        // [A] the server does not know Tlisttree
     size_t nnames;                       // [A] hashes of names held
+    struct gfs_ahead ahead[64];          // [inode_lock]
+    struct gfs_stream streams[4];        // [inode_lock]
+    size_t ahead_next;                   // [inode_lock] of ahead, the oldest one
+    uint64_t stream_clock;               // [inode_lock]
+    uint8_t order_hint;                  // [inode_lock] enum gfs_order that proved right last
+    bool no_ahead;                       // [A] the server does not know Topenfiles
 };
 
 extern bool c9_offer_plain; // tests: do not ask for our extensions
@@ -76,6 +100,7 @@ MUST_CHECK int c9_call(struct gofer_client *c, struct np_msg *t, struct c9_reply
 void c9_reply_init(struct c9_reply *r);
 void c9_done(struct c9_reply *r);
 void c9_close_fd(int fd);
+bool c9_fd_ok(int fd); // a donated descriptor that we may keep
 uint32_t c9_fid_new(struct gofer_client *c); // NP_NOFID: none left
 // Gives the fid back, without waiting.
 void c9_clunk(struct gofer_client *c, uint32_t fid);
@@ -128,6 +153,13 @@ int c9_opendir(struct gofer_client *c, uint32_t fid, uint32_t newfid, const stru
 // c->ext only. Directories of fid, see np_tree_get; r->buf is set by the caller.
 int c9_listtree(struct gofer_client *c, uint32_t fid, bool attrs, uint32_t count, struct span names,
                 struct c9_reply *r, struct span *dirs);
+// c->ext only. Opens n files of the directory fid for reading (names for np_name_next): v[i].fd is
+// donated, not checked yet, or -1.
+struct c9_opened {
+    uint64_t ino;
+    int fd;
+};
+int c9_openfiles(struct gofer_client *c, uint32_t fid, struct span names, size_t n, struct c9_opened *v);
 long c9_read(struct gofer_client *c, uint32_t fid, void *buf, size_t n, uint64_t off);
 long c9_write(struct gofer_client *c, uint32_t fid, const void *buf, size_t n, uint64_t off);
 int c9_fsync(struct gofer_client *c, uint32_t fid, bool datasync);

@@ -62,6 +62,7 @@ static int gofer_lookup(struct inode *dir, struct dentry *d)
         gfs_listing_disown(gc_of(di), below);
         return err;
     }
+    gfs_alias_found(gi, di, dname(d));
     if (below)
         gfs_listing_set(gi, below, false);
     dentry_instantiate(d, &gi->vfs);

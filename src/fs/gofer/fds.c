@@ -171,6 +171,8 @@ int gfs_fds_pin(struct gofer_inode *gi, enum gfs_need need)
     // One descriptor that reads and writes serves both kinds of opening.
     uint32_t flags = need == GFS_WRITE ? O_RDWR : O_RDONLY;
     int err = 0;
+    if (need != GFS_WRITE && (gfs_ahead_take(gi) || gfs_ahead_ask(gi)) && gfs_fds_pin_cached(gi, need))
+        return 0;
     for (int tries = 0; tries < 4; tries++) {
         int fd;
         err = ask(gi, flags, &fd);

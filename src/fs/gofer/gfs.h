@@ -83,6 +83,9 @@ void gfs_attr_from_fd(struct gofer_inode *gi, int fd);
 int gfs_refresh(struct gofer_inode *gi);       // attributes from fd or server
 void gfs_unhash(struct gofer_inode *gi);
 void gfs_alias_set(struct gofer_inode *gi, struct gofer_inode *parent, struct span name);
+// The server has just said that gi is there: in a shared mount it may have been moved, or its number
+// been given to another file, since we learned where it is.
+void gfs_alias_found(struct gofer_inode *gi, struct gofer_inode *parent, struct span name);
 // Forgets (parent, name) if that is where gi was thought to be.
 void gfs_alias_drop(struct gofer_inode *gi, struct gofer_inode *parent, struct span name);
 // A fid that stays valid until gfs_fid_put().
@@ -175,6 +178,23 @@ void gfs_listing_forget(struct gofer_inode *dir, struct span name); // about to 
 void gfs_listing_hang(struct gofer_client *c, struct gfs_listing *l, struct gfs_listing *child);
 // The name and the subdirectories that come after it, up to max, for Tlisttree.
 void gfs_listing_names(struct gofer_inode *dir, struct span name, unsigned max, struct wspan *w);
+// The regular files that come after a name (empty: from the start), as views that are valid under
+// inode_lock. At most max.
+enum gfs_order : uint8_t { GFS_UNORDERED, GFS_LISTED /* as read from the directory */, GFS_SORTED };
+struct gfs_next {
+    struct span name;
+    uint64_t ino;
+};
+size_t gfs_listing_next_locked(struct gofer_inode *dir, struct span name, enum gfs_order order,
+                               struct gfs_next *v, size_t max);
+
+// --- ahead.c: files that are opened for reading one after the other come with descriptors ---
+bool gfs_ahead_take(struct gofer_inode *gi); // true: gi has one now
+bool gfs_ahead_ask(struct gofer_inode *gi);  // the same, from the server, when a sequence is seen
+void gfs_ahead_forget(struct gofer_super *gs, uint64_t ino); // the file is gone
+void gfs_ahead_drop(struct gofer_client *c, const struct gofer_super *gs);
+bool gfs_ino_open_locked(struct gofer_super *gs, uint64_t ino); // inode.c: has one for reading
+
 // readdir.c: one more name was asked for; soon all are, at once. Dir locked.
 void gfs_dir_look(struct gofer_inode *dir, unsigned misses);
 bool gfs_inode_cached_locked(struct gofer_super *gs, uint64_t ino);

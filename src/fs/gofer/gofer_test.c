@@ -403,12 +403,96 @@ static void host_changes(struct setup *s)
     host(s, "echo -n longer-now > late2; mv late2 late");
     expect(s, "/late", "longer-now");
     EQ(stat_at(s, "/late").size, 10);
-    host(s, "rm late");
+    host(s, "mv late late3; : > late"); // what is known by one name is there under another
+    expect(s, "/late3", "longer-now");
+    host(s, "rm late; mkdir -p from/below; echo -n in > from/below/f");
     EQ(exists(s, "/late"), -ENOENT);
+    EQ(stat_at(s, "/from/below/f").size, 2);
+    host(s, "mkdir to; mv from to/x; mkdir -p from/below; echo -n other > from/below/f");
+    expect(s, "/to/x/below/f", "in");
+    EQ(count_dir(s, "/to/x/below"), 3);
     put(s, "/log", "guest", 0);
     host(s, "echo -n host >> log");
     put(s, "/log", "guest", O_APPEND);
     expect(s, "/log", "guesthostguest");
+}
+
+// --- files opened one after the other ---
+struct listed {
+    struct dir_context dc;
+    char name[64][16];
+    int n;
+};
+static bool list_one(struct dir_context *dc, const char *name, size_t n, uint64_t ino, uint8_t dtype,
+                     int64_t next)
+{
+    struct listed *l = container_of(dc, struct listed, dc);
+    if (dtype == DT_REG)
+        snprintf(l->name[l->n++], sizeof(l->name[0]), "%s", name);
+    dc->pos = next;
+    return true;
+}
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(a, b);
+}
+// Reads all files of /seq in l's order; how many requests the opens took (exclusive mounts).
+static uint64_t read_all(struct setup *s, const struct listed *l)
+{
+    char p[64];
+    for (int i = 0; i < l->n; i++) { // look-ups are another matter
+        snprintf(p, sizeof(p), "/seq/%s", l->name[i]);
+        stat_at(s, p);
+    }
+    uint64_t before = s->c->ncalls;
+    for (int i = 0; i < l->n; i++) {
+        snprintf(p, sizeof(p), "/seq/%s", l->name[i]);
+        expect(s, p, l->name[i]);
+    }
+    return s->c->ncalls - before;
+}
+static void sequences(struct setup *s)
+{
+    static struct listed l; // too large for a fiber's stack
+    l = (struct listed){.dc = {.emit = list_one}};
+    struct file *f = open_at(s, "/seq", O_RDONLY | O_DIRECTORY);
+    for (int64_t at = -1; at != l.dc.pos;) {
+        at = l.dc.pos;
+        OK(f->ops->readdir(f, &l.dc));
+    }
+    EQ(l.n, 60);
+    bool ahead = s->donate && s->exclusive && !s->plain;
+    uint64_t n = read_all(s, &l);
+    CHECK(!ahead || n < 20);
+    dcache_shrink(s->sb, 0); // and no descriptor of theirs is left
+    qsort(l.name, 60, sizeof(l.name[0]), by_name);
+    OK(f->ops->readdir(f, &(struct dir_context){.emit = count_one})); // the listing once more
+    n = read_all(s, &l);
+    CHECK(!ahead || n < 20);
+    dcache_shrink(s->sb, 0);
+    // What is opened ahead is not what the name means any more.
+    for (int i = 0; i < 6; i++) {
+        char p[64];
+        snprintf(p, sizeof(p), "/seq/%s", l.name[i]);
+        expect(s, p, l.name[i]);
+    }
+    char next[64], after[64];
+    snprintf(next, sizeof(next), "/seq/%s", l.name[6]);
+    snprintf(after, sizeof(after), "/seq/%s", l.name[7]);
+    OK(vfs_unlink(&s->ctx, AT_FDCWD, next));
+    EQ(exists(s, next), -ENOENT);
+    put(s, next, "new", 0);
+    expect(s, next, "new");
+    OK(vfs_rename(&s->ctx, AT_FDCWD, next, AT_FDCWD, after, 0));
+    expect(s, after, "new");
+    if (!s->exclusive) {
+        host(s, "for i in seq/*; do echo -n host > new; mv -f new $i; done; rm -rf seq/p");
+        for (int i = 8; i < 60; i++) {
+            snprintf(next, sizeof(next), "/seq/%s", l.name[i]);
+            expect(s, next, "host");
+        }
+    }
+    file_put(f);
 }
 
 static void mount_at_root(struct setup *s);
@@ -454,9 +538,11 @@ static void whole(void *arg)
     host(s, "mkdir many && cd many && for i in $(seq 1000); do : > file-$i; done; ln -s x y");
     host(s, "mkdir tree && cd tree && for i in $(seq 100 139); do mkdir -p d-$i/sub; echo -n f1 > d-$i/f1; "
             "echo -n f02 > d-$i/f2; : > d-$i/f3; : > d-$i/sub/x; done");
+    host(s, "mkdir seq && cd seq && for i in $(seq 60); do echo -n f-$i > f-$i; done; mkfifo p; ln -s f-1 l");
     start_mount(s);
     files(s);
     names(s);
+    sequences(s);
     deep(s);
     many(s);
     tree(s);
@@ -599,16 +685,16 @@ static void lie(struct server *sv, long n, uint32_t x)
     case 2: // another size
         memcpy(sv->tx, &x, 4);
         break;
-    case 3: // a descriptor that nobody may want
-        if (sv->donated >= 0)
-            close(sv->donated);
-        sv->donated = x & 0x1000 ? open("/", O_RDONLY) : x & 0x2000 ? open("/dev/null", O_RDWR)
-                                                                    : open("/etc/passwd", O_PATH);
+    case 3: { // a descriptor that nobody may want
+        int *fd = sv->nmany ? &sv->many[x % sv->nmany] : &sv->donated;
+        if (*fd >= 0)
+            close(*fd);
+        *fd = x & 0x1000 ? open("/", O_RDONLY) : x & 0x2000 ? open("/dev/null", O_RDWR)
+                                                            : open("/etc/passwd", O_PATH);
         break;
+    }
     case 4: // none
-        if (sv->donated >= 0)
-            close(sv->donated);
-        sv->donated = -1;
+        server_drop(sv);
         break;
     case 5: // big numbers
         for (long i = at; i < n && i < (long)at + 8; i++)
@@ -633,26 +719,8 @@ static void lying_server(struct setup *s, int sock, uint32_t seed)
         seed = seed * 1664525 + 1013904223;
         if (served > 3 && (seed >> 16) % 12 == 0)
             lie(&sv, n, seed >> 3);
-        union {
-            struct cmsghdr align;
-            char b[CMSG_SPACE(sizeof(int))];
-        } u = {};
-        struct iovec v = {sv.tx, (size_t)n};
-        struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
-        if (sv.donated >= 0) {
-            m.msg_control = u.b;
-            m.msg_controllen = sizeof(u.b);
-            struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-            c->cmsg_level = SOL_SOCKET;
-            c->cmsg_type = SCM_RIGHTS;
-            c->cmsg_len = CMSG_LEN(sizeof(int));
-            memcpy(CMSG_DATA(c), &sv.donated, sizeof(int));
-        }
-        if (sendmsg(sock, &m, MSG_NOSIGNAL) < 0)
+        if (server_reply(&sv, (size_t)n))
             _exit(0);
-        if (sv.donated >= 0)
-            close(sv.donated);
-        sv.donated = -1;
     }
 }
 static void try_all(struct setup *s)
@@ -691,6 +759,17 @@ static void try_all(struct setup *s)
             path_put(p);
         }
         (void)!vfs_unlink(&s->ctx, AT_FDCWD, "/d/h");
+        if (i % 10 == 0 && vfs_open(&s->ctx, AT_FDCWD, "/", O_RDONLY | O_DIRECTORY, 0, 0, &f) == 0) {
+            (void)!f->ops->readdir(f, &k.dc); // for what is opened ahead
+            file_put(f);
+        }
+        for (int n = 0; n < 5; n++) {
+            snprintf(buf, sizeof(buf), "/f%d", n);
+            if (i % 10 == 0 && vfs_open(&s->ctx, AT_FDCWD, buf, O_RDONLY, 0, 0, &f) == 0) {
+                (void)!file_read_kernel(f, buf, 8, 0);
+                file_put(f);
+            }
+        }
         dcache_shrink(s->sb, 0);
     }
 }

@@ -190,6 +190,11 @@ bool gfs_inode_cached_locked(struct gofer_super *gs, uint64_t ino)
 {
     return find_locked(gs, ino);
 }
+bool gfs_ino_open_locked(struct gofer_super *gs, uint64_t ino)
+{
+    struct gofer_inode *gi = find_locked(gs, ino);
+    return gi && gi->fds && gfs_read_fd(gi->fds) >= 0;
+}
 struct gofer_inode *gfs_inode_find(struct gofer_super *gs, uint64_t ino)
 {
     spin_lock(&gs->c->inode_lock);
@@ -211,6 +216,7 @@ void gfs_unhash(struct gofer_inode *gi)
     spin_lock(&c->inode_lock);
     unhash_locked(gs_of(gi->vfs.sb), gi);
     spin_unlock(&c->inode_lock);
+    gfs_ahead_forget(gs_of(gi->vfs.sb), gi->vfs.ino);
 }
 static struct gofer_inode *inode_new(struct super *sb, const struct c9_node *n)
 {
@@ -287,6 +293,45 @@ int gfs_inode(struct super *sb, const struct c9_node *n, struct gofer_inode *par
 }
 
 // --- position ---
+static bool alias_is_locked(const struct gofer_inode *gi, const struct gofer_inode *parent, struct span name)
+{
+    return gi->parent == parent && strlen(gi->name) == name.n && !memcmp(gi->name, name.p, name.n);
+}
+// A server that lies must not make a directory its own ancestor.
+static bool is_above_locked(const struct gofer_inode *gi, const struct gofer_inode *below)
+{
+    while (below && below != gi)
+        below = below->parent;
+    return below;
+}
+void gfs_alias_found(struct gofer_inode *gi, struct gofer_inode *parent, struct span name)
+{
+    struct gofer_client *c = gc_of(gi);
+    struct gofer_inode *op = nullptr;
+    if (gs_of(gi->vfs.sb)->exclusive)
+        return;
+    spin_lock(&c->inode_lock);
+    bool moved = gi->parent && !alias_is_locked(gi, parent, name);
+    spin_unlock(&c->inode_lock);
+    char *nm = moved ? mem_strndup((const char *)name.p, name.n) : nullptr;
+    if (!nm)
+        return;
+    spin_lock(&c->inode_lock);
+    if (gi->parent && !is_above_locked(gi, parent)) {
+        op = gi->parent;
+        gi->parent = parent;
+        inode_get(&parent->vfs);
+        char *on = gi->name;
+        gi->name = nm;
+        nm = on;
+    }
+    spin_unlock(&c->inode_lock);
+    mem_free(nm);
+    if (op)
+        inode_put(&op->vfs);
+    if (!S_ISDIR(gi->vfs.mode))
+        gfs_fid_forget(gi); // the server would open it by its old name
+}
 void gfs_alias_set(struct gofer_inode *gi, struct gofer_inode *parent, struct span name)
 {
     struct gofer_client *c = gc_of(gi);
@@ -312,7 +357,7 @@ void gfs_alias_drop(struct gofer_inode *gi, struct gofer_inode *parent, struct s
     struct gofer_inode *op = nullptr;
     char *on = nullptr;
     spin_lock(&c->inode_lock);
-    if (gi->parent == parent && strlen(gi->name) == name.n && !memcmp(gi->name, name.p, name.n)) {
+    if (alias_is_locked(gi, parent, name)) {
         op = gi->parent;
         on = gi->name;
         gi->parent = nullptr;

@@ -16,6 +16,7 @@ constexpr size_t MAX_ONE = 1 << 20;       // of one directory
 constexpr uint32_t TAKEN = 1u << 31;
 constexpr size_t offsetof_qid_path = 5;   // of an entry: qid type[1] version[4] path[8]
 constexpr unsigned MAX_SCAN = 256;        // entries looked at for names that follow
+constexpr unsigned MAX_SORT = 512;        // entries of a directory whose names are sorted for that
 
 struct gfs_chunk { // entries of one reply
     struct gfs_chunk *next;  // [n] set once
@@ -391,4 +392,64 @@ void gfs_listing_names(struct gofer_inode *dir, struct span name, unsigned max, 
                 break;
     }
     spin_unlock(&c->inode_lock);
+}
+
+// --- what is opened next ---
+static bool name_less(struct span a, struct span b)
+{
+    int r = memcmp(a.p, b.p, MIN(a.n, b.n));
+    return r ? r < 0 : a.n < b.n;
+}
+static size_t next_listed_locked(struct gfs_listing *l, struct span name, struct gfs_next *v, size_t max)
+{
+    struct gfs_chunk *k = l->first;
+    struct np_dirent d;
+    size_t n = 0, off = 0;
+    if (name.n) {
+        uint32_t *slot = find_locked(l, name, &d, &k);
+        if (!slot)
+            return 0;
+        off = (*slot & ~TAKEN) - 1;
+    }
+    bool first = name.n; // the name itself
+    unsigned scan = 0;
+    for (; k && n < max && scan < MAX_SCAN; k = k->next, off = 0) {
+        struct span s = span_of(chunk_bytes(k) + off, k->len - off);
+        while (n < max && scan++ < MAX_SCAN && np_dirent_plus_get(&s, &d)) {
+            if (!first && d.type == DT_REG && np_name_ok(d.name))
+                v[n++] = (struct gfs_next){d.name, d.qid.path};
+            first = false;
+        }
+    }
+    return n;
+}
+static size_t next_sorted_locked(struct gfs_listing *l, struct span name, struct gfs_next *v, size_t max)
+{
+    size_t n = 0;
+    unsigned scan = 0;
+    for (struct gfs_chunk *k = l->first; k; k = k->next) {
+        struct span s = gfs_chunk_entries(k);
+        struct np_dirent d;
+        while (np_dirent_plus_get(&s, &d)) {
+            if (++scan > MAX_SORT)
+                return 0;
+            if (d.type != DT_REG || !np_name_ok(d.name) || (name.n && !name_less(name, d.name)) ||
+                (n == max && !name_less(d.name, v[n - 1].name)))
+                continue;
+            size_t i = n < max ? n++ : n - 1;
+            for (; i && name_less(d.name, v[i - 1].name); i--)
+                v[i] = v[i - 1];
+            v[i] = (struct gfs_next){d.name, d.qid.path};
+        }
+    }
+    return n;
+}
+size_t gfs_listing_next_locked(struct gofer_inode *dir, struct span name, enum gfs_order order,
+                               struct gfs_next *v, size_t max)
+{
+    struct gfs_listing *l = dir->listing;
+    if (!l || !max)
+        return 0;
+    return order == GFS_LISTED ? next_listed_locked(l, name, v, max)
+                               : next_sorted_locked(l, name, v, max);
 }

@@ -428,6 +428,35 @@ int c9_listtree(struct gofer_client *c, uint32_t fid, bool attrs, uint32_t count
     return err;
 }
 
+int c9_openfiles(struct gofer_client *c, uint32_t fid, struct span names, size_t n, struct c9_opened *v)
+{
+    struct np_msg t = {.type = NP_topenfiles};
+    struct np_opened o;
+    struct c9_reply r;
+    int fds[NP_OPEN_MAX];
+    size_t used = 0, i = 0;
+    t.topenfiles = (struct np_topenfiles){fid, names};
+    c9_reply_init(&r);
+    r.fds = fds;
+    int err = c9_call(c, &t, &r);
+    if (err)
+        return err;
+    struct span s = r.m.ropenfiles.data;
+    bool ok = true;
+    for (; ok && i < n && np_opened_get(&s, &o); i++) {
+        v[i] = (struct c9_opened){.ino = o.ino, .fd = o.open && used < r.nfds ? fds[used] : -1};
+        used += v[i].fd >= 0;
+        ok = !o.open || v[i].fd >= 0 || r.fd_lost;
+    }
+    if (!ok || i < n || !span_ok(&s) || s.n || used < r.nfds) {
+        for (size_t k = 0; k < r.nfds; k++)
+            c9_close_fd(fds[k]);
+        err = -EIO;
+    }
+    c9_done(&r);
+    return err;
+}
+
 long c9_read(struct gofer_client *c, uint32_t fid, void *buf, size_t n, uint64_t off)
 {
     struct np_msg t = {.type = NP_tread};

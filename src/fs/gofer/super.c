@@ -59,6 +59,7 @@ static int gofer_revalidate(struct dentry *d)
 
 static void super_free(struct gofer_super *gs)
 {
+    gfs_ahead_drop(gs->c, gs);
     htab_free(&gs->inodes);
     gofer_client_put(gs->c);
     mem_free(gs);
