@@ -40,6 +40,8 @@
 #define container_of(p, type, member) \
     ((type *)((char *)(1 ? (p) : &((type *)nullptr)->member) - offsetof(type, member)))
 #define ARRAY_LEN(a) (sizeof(a) / sizeof((a)[0]))
+// A large buffer of which only what has been written is read: not cleared first.
+#define UNINIT __attribute__((uninitialized))
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 #define likely(x) __builtin_expect(!!(x), 1)

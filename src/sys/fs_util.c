@@ -5,7 +5,7 @@
 
 struct user_path user_path_get(struct task *t, uaddr_t addr)
 {
-    char buf[PATH_MAX];
+    char buf[PATH_MAX] UNINIT;
     long n = copy_in_str(t->mm, buf, addr, sizeof(buf));
     if (n < 0)
         return (struct user_path){.err = (int)n};

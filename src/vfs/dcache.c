@@ -91,6 +91,35 @@ static bool put_locked(struct dentry *d)
     return ref_put(&d->ref);
 }
 
+// --- names: short ones are in the entry ---
+static bool name_set(struct dentry *d, const char *name, size_t n)
+{
+    d->name = n < DENTRY_NAME_INLINE ? d->iname : mem_alloc(n + 1);
+    if (!d->name)
+        return false;
+    memcpy(d->name, name, n);
+    d->name[n] = 0;
+    d->namelen = (uint16_t)n;
+    return true;
+}
+static void name_free(struct dentry *d)
+{
+    if (d->name != d->iname)
+        mem_free(d->name);
+    d->name = nullptr;
+}
+static void names_swap_locked(struct dentry *a, struct dentry *b)
+{
+    struct dentry old = {.name = a->name, .namelen = a->namelen};
+    memcpy(old.iname, a->iname, sizeof(old.iname));
+    memcpy(a->iname, b->iname, sizeof(a->iname));
+    memcpy(b->iname, old.iname, sizeof(b->iname));
+    a->name = b->name == b->iname ? a->iname : b->name;
+    b->name = old.name == a->iname ? b->iname : old.name;
+    a->namelen = b->namelen;
+    b->namelen = old.namelen;
+}
+
 // Frees d (count zero, in no list) and puts its parent, and so on upwards.
 static void dentry_free_chain(struct dentry *d)
 {
@@ -105,7 +134,7 @@ static void dentry_free_chain(struct dentry *d)
                 fsnotify_inode_removed(d->inode);
             inode_put(d->inode);
         }
-        mem_free(d->name);
+        name_free(d);
         slab_free(&dentry_slab, d);
         d = nullptr;
         if (parent) {
@@ -200,12 +229,10 @@ static struct dentry *dentry_alloc_raw(struct super *sb, const char *name, size_
     struct dentry *d = slab_alloc(&dentry_slab);
     if (!d)
         return nullptr;
-    d->name = mem_strndup(name, n);
-    if (!d->name) {
+    if (!name_set(d, name, n)) {
         slab_free(&dentry_slab, d);
         return nullptr;
     }
-    d->namelen = (uint16_t)n;
     d->sb = sb;
     d->unhashed = true;
     ref_init(&d->ref);
@@ -400,13 +427,6 @@ int dentry_add_child(struct dentry *dir, const char *name, struct inode *i, stru
     return err;
 }
 
-static void place_locked(struct dentry *d, struct dentry *parent, char *name, uint16_t namelen)
-{
-    d->parent = parent;
-    d->name = name;
-    d->namelen = namelen;
-}
-
 static void enter_locked(struct dentry *d)
 {
     uint64_t h = key_hash(d->parent, d->name, d->namelen);
@@ -422,7 +442,8 @@ static void enter_locked(struct dentry *d)
 void dentry_move(struct dentry *od, struct dentry *nd, bool exchange)
 {
     bool dir = dentry_is_dir(od) || (exchange && dentry_is_dir(nd));
-    char *name = exchange ? nullptr : mem_strndup(nd->name, nd->namelen);
+    struct dentry neu = {}; // the name that od gets
+    bool copy = !exchange && name_set(&neu, nd->name, nd->namelen);
     struct dentry *old_parent = nullptr;
     spin_lock(&dentry_lock);
     if (dir)
@@ -430,14 +451,14 @@ void dentry_move(struct dentry *od, struct dentry *nd, bool exchange)
     bool pinned = od->pinned;
     bool oh = unhash_locked(od), nh = unhash_locked(nd);
     struct dentry *op = od->parent;
-    char *on = od->name;
-    uint16_t ol = od->namelen;
-    if (name) {
+    if (copy) {
+        names_swap_locked(od, &neu);
         old_parent = op;
-        place_locked(od, dentry_get(nd->parent), name, nd->namelen);
+        od->parent = dentry_get(nd->parent);
     } else {
-        place_locked(od, nd->parent, nd->name, nd->namelen);
-        place_locked(nd, op, on, ol);
+        names_swap_locked(od, nd);
+        od->parent = nd->parent;
+        nd->parent = op;
     }
     enter_locked(od);
     od->pinned = pinned;
@@ -450,8 +471,7 @@ void dentry_move(struct dentry *od, struct dentry *nd, bool exchange)
         dentry_put(od);
     if (nh)
         dentry_put(nd);
-    if (name)
-        mem_free(on);
+    name_free(&neu);
     dentry_put(old_parent);
 }
 

@@ -55,7 +55,10 @@ static int jump_root(struct walk *w)
 int walk_start(struct walk *w, const struct lookup_ctx *c, int dirfd, const char *name,
                unsigned flags)
 {
-    *w = (struct walk){.c = c, .flags = flags, .s = name};
+    memset(w, 0, offsetof(struct walk, stack));
+    w->c = c;
+    w->flags = flags;
+    w->s = name;
     w->want_dir = flags & LOOKUP_DIRECTORY;
     if (!*name && !(flags & LOOKUP_EMPTY))
         return -ENOENT;
@@ -81,7 +84,7 @@ void walk_end(struct walk *w)
     mem_free(w->buf);
     while (w->depth > 0)
         mem_free(w->stack[--w->depth].buf);
-    *w = (struct walk){};
+    memset(w, 0, offsetof(struct walk, stack));
 }
 
 static bool path_equal(const struct path *a, const struct path *b)
@@ -341,7 +344,7 @@ int walk_finish(struct walk *w)
 int path_lookup(const struct lookup_ctx *c, int dirfd, const char *name, unsigned flags,
                 struct path *out)
 {
-    struct walk w;
+    struct walk w UNINIT;
     int err = walk_start(&w, c, dirfd, name, flags);
     while (!err) {
         err = walk_to_last(&w);
@@ -363,7 +366,7 @@ int path_lookup(const struct lookup_ctx *c, int dirfd, const char *name, unsigne
 int path_lookup_parent(const struct lookup_ctx *c, int dirfd, const char *name, unsigned flags,
                        struct path *parent, char *last, bool *slash)
 {
-    struct walk w;
+    struct walk w UNINIT;
     int err = walk_start(&w, c, dirfd, name, flags & ~(unsigned)LOOKUP_EMPTY);
     if (!err)
         err = walk_to_last(&w);

@@ -233,7 +233,7 @@ static int open_walk(struct walk *w, int flags, uint32_t mode, bool *created)
 int vfs_open(const struct lookup_ctx *c, int dirfd, const char *name, int flags, uint32_t mode,
              unsigned lookup_flags, struct file **out)
 {
-    struct walk w;
+    struct walk w UNINIT;
     bool tmpfile = (flags & O_TMPFILE_BIT) && !(flags & O_PATH);
     if (flags & O_PATH)
         flags &= O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;

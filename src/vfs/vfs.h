@@ -104,22 +104,25 @@ struct inode {
     bool linkable;               // [lock] made by O_TMPFILE without O_EXCL: link() may revive it
 };
 
+constexpr size_t DENTRY_NAME_INLINE = 32;
 struct dentry {
-    struct ref ref;
+    // What a look-up touches, together.
+    struct hnode hnode;     // (parent, name) table
     struct dentry *parent;  // ref (itself for a root)
     struct inode *inode;    // ref; null: negative
     struct super *sb;       // [C]
-    struct hnode hnode;     // (parent, name) table
-    struct list lru;        // unused, cached
-    struct list child, children; // siblings under parent; children
+    char *name;             // NUL-terminated; iname, or owned
+    struct ref ref;
     uint32_t mounted;       // [mount_lock] number of mounts on top
+    uint16_t namelen;
     bool unhashed;          // removed or never entered
     bool pinned;            // stays cached without users (dentry_add_child)
     uint32_t watchers;      // [dentry_lock] inotify watches: stays cached like a pinned one
+    char iname[DENTRY_NAME_INLINE];
+    struct list lru;        // unused, cached
+    struct list child, children; // siblings under parent; children
     uint64_t revalidate_at; // file system's
     void *fsdata;           // file system's, freed by super_ops.d_release
-    uint16_t namelen;
-    char *name;             // owned, NUL-terminated
 };
 
 struct path {

@@ -23,7 +23,7 @@ struct walk {
     const char *last;           // last component, into the innermost text
     size_t last_len;
     enum last_type last_type;
-    struct walk_frame stack[MAX_LINKS];
+    struct walk_frame stack[MAX_LINKS]; // `depth` of them
 };
 MUST_CHECK int walk_start(struct walk *w, const struct lookup_ctx *c, int dirfd, const char *name,
                           unsigned flags);
