@@ -84,6 +84,8 @@ struct worker {
     struct list polled;     // [user_lock] user_wait.link: looked at while awake
     struct list dozing;     // [user_lock] user_wait.link: will ring
     bool asleep, polling;   // [A]
+    bool looking;           // [user_lock] looks at its polled ones: others may give it theirs
+    uint64_t given_at;      // [A] the giver's active_at
     // The watchdog's. [A] what the worker writes
     uint32_t beat;          // passes of the loop
     bool waiting;           // in epoll, or not started
@@ -112,6 +114,9 @@ struct fiber *user_take(struct worker *w);  // a claimed fiber whose context is 
 uint32_t user_sleeping(struct worker *w);   // of those that count, how many sleep by themselves
 bool user_shares_cpu(struct worker *w);     // one of its contexts runs on our CPU
 struct fiber *user_doze(struct worker *w);  // marks all as asleep, looks once more
+void user_look(struct worker *w, bool on);  // w looks at its contexts from now on, or no longer
+void user_give(struct worker *w);           // to a worker that looks, if there is one
+void user_adopt(struct worker *w);          // it is awake: a few that doze need not ring
 // timer.c
 ktime_t timer_next(void);             // earliest deadline, KTIME_MAX: none
 void timer_serve(void);               // runs what is due

@@ -13,11 +13,16 @@ __attribute__((no_sanitize("thread"))) static bool polled_any(const struct worke
     return ((const volatile struct list *)&w->polled)->next != &w->polled;
 }
 
+__attribute__((no_sanitize("thread"))) static bool dozing_any(const struct worker *w)
+{
+    return ((const volatile struct list *)&w->dozing)->next != &w->dozing;
+}
+
 static void user_unlink(struct worker *w, struct user_wait *uw)
 {
     list_del(&uw->link);
     WRITE_SHARED(w->nuser, w->nuser - uw->counted);
-    uw->owner = nullptr;
+    WRITE_SHARED(uw->owner, nullptr);
 }
 
 void fiber_park_user(struct user_wait *uw)
@@ -35,10 +40,11 @@ void fiber_park_user(struct user_wait *uw)
     if (fiber_park_begin(f))
         fiber_leave(w, f, AFTER_PARK);
     // Not the worker of before, perhaps: `w` is stale here, uw->owner says where we lie.
-    struct worker *owner = uw->owner;
-    if (owner) {
+    struct worker *owner;
+    while ((owner = READ_SHARED(uw->owner))) { // only we take it off; but it may be given to another
         spin_lock(&owner->user_lock);
-        user_unlink(owner, uw);
+        if (uw->owner == owner)
+            user_unlink(owner, uw);
         spin_unlock(&owner->user_lock);
     }
     if (uw->asleep) {
@@ -125,4 +131,71 @@ struct fiber *user_doze(struct worker *w)
     }
     spin_unlock(&w->user_lock);
     return f;
+}
+
+// --- one looks for all ---------------------------------------------------------------------------
+// Two workers that look, where there are not CPUs enough for them and the guests, take them from each
+// other and from the guests. So the contexts move to the one with the lowest number that looks.
+void user_look(struct worker *w, bool on)
+{
+    spin_lock(&w->user_lock);
+    WRITE_SHARED(w->looking, on);
+    spin_unlock(&w->user_lock);
+}
+
+// Both locks are held: the earlier worker's first.
+static void user_move(struct worker *from, struct worker *to, struct user_wait *uw)
+{
+    list_del(&uw->link);
+    list_push_front(&to->polled, &uw->link);
+    WRITE_SHARED(from->nuser, from->nuser - uw->counted);
+    WRITE_SHARED(to->nuser, to->nuser + uw->counted);
+    WRITE_SHARED(uw->owner, to);
+}
+
+void user_give(struct worker *w)
+{
+    struct worker *to = nullptr;
+    for (int i = 0; i < w->id && !to; i++)
+        if (READ_SHARED(worker_at(i)->looking))
+            to = worker_at(i);
+    if (!to || !polled_any(w))
+        return;
+    spin_lock(&to->user_lock);
+    spin_lock(&w->user_lock);
+    if (to->looking) {
+        list_for_each_safe(it, &w->polled)
+            user_move(w, to, list_entry(it, struct user_wait, link));
+        WRITE_SHARED(to->given_at, w->active_at); // looks as long as we would have
+    }
+    spin_unlock(&w->user_lock);
+    spin_unlock(&to->user_lock);
+}
+
+// The next one of them to call would ring, and another worker wake up for it.
+void user_adopt(struct worker *w)
+{
+    constexpr int few = 4;
+    int left = few;
+    for (int i = 0; i < sched_nworkers() && left; i++) {
+        struct worker *v = worker_at((w->id + i) % sched_nworkers());
+        struct worker *first = v->id < w->id ? v : w, *second = v->id < w->id ? w : v;
+        if (!dozing_any(v))
+            continue;
+        spin_lock(&first->user_lock);
+        if (second != first)
+            spin_lock(&second->user_lock);
+        list_for_each_safe(it, &v->dozing) {
+            struct user_wait *uw = list_entry(it, struct user_wait, link);
+            if (!left--)
+                break;
+            user_move(v, w, uw);
+            uw->asleep = false;
+            uw->set_asleep(uw, false);
+        }
+        if (second != first)
+            spin_unlock(&second->user_lock);
+        spin_unlock(&first->user_lock);
+        left = MAX(left, 0);
+    }
 }

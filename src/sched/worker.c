@@ -154,6 +154,13 @@ uint32_t sched_user_count(void)
     return n;
 }
 
+// Since the last answer to one of those that w looks at. TSCs of two CPUs may differ a little.
+static uint64_t quiet_for(const struct worker *w)
+{
+    uint64_t now = __rdtsc(), given = READ_SHARED(w->given_at);
+    return now - MAX(w->active_at, MIN(given, now));
+}
+
 // A polling worker must not take a CPU from a guest thread: pollers and contexts fit the CPUs, and
 // none of those that it polls waits for the very CPU that it polls on.
 static bool poll_allowed(struct worker *w)
@@ -181,6 +188,12 @@ bool sched_crowded(struct worker *w)
     return busy > READ_SHARED(headroom);
 }
 
+// A second worker that is awake takes a CPU from a guest or from the first one.
+static bool sched_tight(void)
+{
+    return sched_user_count() + 1 >= READ_SHARED(headroom);
+}
+
 // A single fiber on the queue of a worker that is busy for long.
 static struct fiber *steal_stuck(struct worker *w, uint64_t *since)
 {
@@ -205,6 +218,7 @@ static struct fiber *worker_spin(struct worker *w)
     struct fiber *f = nullptr;
     uint64_t stuck = 0;
     WRITE_SHARED(w->polling, true);
+    user_look(w, true);
     for (unsigned i = 1; !(f = user_take(w)); i++) {
         if (__atomic_load_n(&w->runq_len, __ATOMIC_RELAXED))
             break;
@@ -216,10 +230,13 @@ static struct fiber *worker_spin(struct worker *w)
         uint64_t now = __rdtsc();
         if ((f = steal(w)) || (f = steal_stuck(w, &stuck)))
             break;
-        if (now - w->active_at > w->poll_ticks || now - w->served_at > SERVE_TICKS ||
+        if (quiet_for(w) > w->poll_ticks || now - w->served_at > SERVE_TICKS ||
             !poll_allowed(w))
             break;
+        if (w->id && sched_tight())
+            user_give(w);
     }
+    user_look(w, false);
     WRITE_SHARED(w->polling, false);
     return f;
 }
@@ -229,9 +246,15 @@ static struct fiber *worker_spin(struct worker *w)
 static struct fiber *worker_glance(struct worker *w)
 {
     struct fiber *f = nullptr;
+    if (w->id)
+        user_give(w);
+    user_look(w, true);
     while (!(f = user_take(w)) && !__atomic_load_n(&w->runq_len, __ATOMIC_RELAXED) &&
-           __rdtsc() - w->active_at < GLANCE_TICKS)
+           quiet_for(w) < GLANCE_TICKS && READ_SHARED(w->nuser))
         __builtin_ia32_pause();
+    user_look(w, false);
+    if (!f && w->id)
+        user_give(w);
     return f;
 }
 
@@ -317,6 +340,8 @@ static struct fiber *worker_sleep(struct worker *w)
         cover_drop(w);
         poll_adapt(w);
         w->served_at = __rdtsc();
+        if (READ_SHARED(w->runq_len) && sched_tight())
+            user_adopt(w);
     }
     __atomic_store_n(&w->asleep, false, __ATOMIC_RELAXED);
     __atomic_sub_fetch(&sleeping, 1, __ATOMIC_SEQ_CST);
