@@ -18,7 +18,7 @@ setup: deps
 	@mkdir -p $(BUILD)
 	@tools/sources.sh all >$(BUILD)/.sources.new
 	@if [ ! -f $(BUILD)/build.ninja ]; then \
-	    CC="$${CC:-clang-19}" AR="$${AR:-llvm-ar-19}" CC_LD=lld meson setup $(BUILD) --prefix=$(PREFIX) $(MESONFLAGS) >/dev/null; \
+	    CC="$${CC:-clang-19}" CC_LD=lld meson setup $(BUILD) --native-file tools/native.ini --prefix=$(PREFIX) $(MESONFLAGS) >/dev/null; \
 	elif ! cmp -s $(BUILD)/.sources.new $(BUILD)/.sources; then \
 	    meson setup --reconfigure $(BUILD) >/dev/null; \
 	fi

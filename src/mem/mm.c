@@ -185,6 +185,7 @@ static void copy_fields(struct mm *c, const struct mm *mm)
     c->auxv_len = mm->auxv_len;
     c->reserve_end = mm->reserve_end;
     c->dumpable = mm->dumpable;
+    c->membarrier_state = READ_SHARED(mm->membarrier_state);
     c->lim = mm->lim;
     if (mm->exe)
         c->exe = memobj_get(mm->exe);

@@ -42,7 +42,8 @@ struct mm {
     struct memobj *exe;         // [lock] ref: the executable, for /proc/PID/exe (its struct file's)
     void *exe_file;             // [lock] struct file *, ref held; owned by the exec code
     bool dumpable;              // [lock]
-    uint64_t membarrier_state;
+    uint64_t membarrier_state;  // [A] MEMBARRIER_CMD_*: what has been registered
+    bool shared;                // [A] processes of several thread groups have had it
     const struct mm_exe_ops *exe_ops; // [C after exec] with exe_file
     uint64_t task_size;         // [C]
     uint64_t vdso_start, vdso_end; // [C] incl. vvar; readable by the kernel even above task_size

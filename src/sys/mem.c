@@ -270,3 +270,8 @@ long sys_pkey_free(struct task *t, int pkey)
 {
     return -EINVAL;
 }
+
+long sys_membarrier(struct task *t, int cmd, uint32_t flags, int cpu)
+{
+    return flags ? -EINVAL : task_membarrier(t, cmd);
+}

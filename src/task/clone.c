@@ -97,6 +97,8 @@ static int copy_mm(struct task *p, struct task *c, uint64_t f)
         int err = p->ctx->ops->context_new(p->ctx, &c->ctx);
         if (!err)
             c->mm = mm_get(p->mm);
+        if (!(f & CLONE_THREAD))
+            WRITE_SHARED(p->mm->shared, true);
         return err;
     }
     return mm_fork(p->mm, p->ctx, &c->mm, &c->ctx);

@@ -185,6 +185,7 @@ struct task {
     bool in_user;                      // [A] in the platform's run() or futex(): task_user_enter()
     bool user_futex;                   // [A] in the platform's futex()
     bool sig_work;                     // [A] set under sig_lock: signal_deliver has something to do
+    uint64_t barrier_seen;             // [A] task_barriers when it last came in: membarrier.c
     bool sample_cpu;                   // [A] somebody waits for a fresh cpu_ns
     uint64_t fault_trapno, fault_err, fault_addr; // [T] of the last fault, for signal frames
     // --- signals: [group->sig_lock] ---
@@ -417,6 +418,7 @@ ksigset_t task_blocked(struct task *t);                       // its mask, from 
 bool task_user_sleeping(struct task *t);                      // in user mode, in a futex; from any task
 void task_user_enter_slow(struct task *t);
 void task_user_mask(struct task *t);
+long task_membarrier(struct task *t, int cmd);                // [T] membarrier(2) without flags
 // [T] Around each run() or futex() of the platform.
 static inline void task_user_enter(struct task *t)
 {
@@ -424,10 +426,14 @@ static inline void task_user_enter(struct task *t)
         task_user_enter_slow(t);
     __atomic_store_n(&t->in_user, true, __ATOMIC_SEQ_CST);
 }
+extern uint64_t task_barriers;
 static inline void task_user_leave(struct task *t)
 {
     if (t->ctx->mask)
         task_user_mask(t);
+    uint64_t nr = __atomic_load_n(&task_barriers, __ATOMIC_ACQUIRE);
+    if (unlikely(t->barrier_seen != nr))
+        __atomic_store_n(&t->barrier_seen, nr, __ATOMIC_RELEASE);
     __atomic_store_n(&t->in_user, false, __ATOMIC_RELEASE);
 }
 

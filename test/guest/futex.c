@@ -194,9 +194,12 @@ GT(futex_file_mapped_twice)
             fx(&a[1024], FUTEX_WAIT, 0, 0, 0, 0);
         _exit(0);
     }
-    usleep(30000);
-    *b = 1; // the same word at another address
-    GT_EQ(fx(b, FUTEX_WAKE, 1, 0, 0, 0), 1);
+    long n; // the same word at another address; as long as it is 0 he waits again
+    while ((n = fx(b, FUTEX_WAKE, 1, 0, 0, 0)) == 0)
+        usleep(1000);
+    GT_EQ(n, 1);
+    *b = 1;
+    GT_OK(fx(b, FUTEX_WAKE, 1, 0, 0, 0));
     int st;
     waitpid(p, &st, 0);
     GT_EQ(st, 0);
