@@ -206,6 +206,40 @@ int op_twalkgetattr(struct server *s, const struct np_msg *t, struct np_msg *r)
     return err;
 }
 
+// What a path walk needs of a name: its attributes, and either a fid to go on from or a text to follow.
+int op_tlookup(struct server *s, const struct np_msg *t, struct np_msg *r)
+{
+    const struct np_tlookup *a = &t->tlookup;
+    struct wspan w = wspan_of(s->nodebuf, sizeof(s->nodebuf));
+    struct walk_sink k = {.each = sink_node, .nodes = w};
+    struct node *n = nullptr;
+    struct fid *f, *nf;
+    struct stat st;
+    int err = fid_file(s, a->fid, &f);
+    if (err)
+        return err;
+    if (a->newfid != NP_NOFID && fid_find(s, a->newfid))
+        return -EBADF;
+    err = node_walk(s, f->node, a->name, &st, nullptr);
+    if (!err && (S_ISLNK(st.st_mode) || (S_ISDIR(st.st_mode) && a->newfid != NP_NOFID)))
+        err = node_walk(s, f->node, a->name, &st, &n); // once more: it may have changed
+    if (err)
+        return err == -ENOENT ? 0 : err;
+    if (n && n->type == S_IFLNK) {
+        long len = host_call(__NR_readlinkat, n->fd, "", s->scratch, NP_STR_MAX);
+        err = len < 0 ? (int)len : 0;
+        r->rlookup.target = span_of(s->scratch, len < 0 ? 0 : (size_t)len);
+    } else if (n && n->type == S_IFDIR && a->newfid != NP_NOFID) {
+        err = fid_new(s, a->newfid, n, &nf);
+    }
+    node_put(s, n);
+    if (err)
+        return err;
+    sink_node(s, &k, &st);
+    r->rlookup.nodes = (struct np_nodes){.n = 1, .raw = span_of(k.nodes.p, k.nodes.used)};
+    return 0;
+}
+
 // Opens n: a descriptor to give away in s->donated, else an open fid.
 static int open_node(struct server *s, struct node *n, struct fid *f, uint32_t flags, bool *donated)
 {

@@ -352,6 +352,36 @@ TEST(serve_lists_trees)
     rig_free(&g);
 }
 
+TEST(serve_looks_names_up)
+{
+    struct rig g;
+    struct np_msg t = {.type = NP_tlookup};
+    rig_init(&g, NP_VERSION_EXT);
+    assert_int_equal(attach(&g, 0, "0"), 0);
+    static const struct { const char *name, *target; bool there, dir; } want[] = {
+        {"f", "", true, false}, {"d", "", true, true}, {"l", "/etc/passwd", true, false},
+        {"ld", "d", true, false}, {"p", "", true, false}, {"none", "", false, false}};
+    for (size_t i = 0; i < ARRAY_LEN(want); i++) {
+        struct fid *made;
+        t.tlookup = (struct np_tlookup){0, 7, np_cstr(want[i].name)};
+        assert_int_equal(call(&g, &t), 0);
+        assert_int_equal(g.r.rlookup.nodes.n, want[i].there);
+        assert_true(str_is(g.r.rlookup.target, want[i].target));
+        assert_int_equal(fid_file(&g.s, 7, &made) == 0, want[i].dir);
+        struct np_msg clunk = {.type = NP_tclunk, .tclunk = {.fid = 7}};
+        assert_int_equal(call(&g, &clunk), want[i].dir ? 0 : EBADF);
+    }
+    t.tlookup = (struct np_tlookup){0, 0, np_cstr("d")};
+    assert_int_equal(call(&g, &t), EBADF);
+    t.tlookup = (struct np_tlookup){0, NP_NOFID, np_cstr("..")};
+    assert_int_equal(call(&g, &t), EINVAL);
+    t.tlookup.name = np_cstr("d");
+    assert_int_equal(call(&g, &t), 0);
+    assert_int_equal(attach(&g, 3, "2"), 0);
+    t.tlookup = (struct np_tlookup){3, NP_NOFID, np_cstr("i")};
+    assert_int_equal(call(&g, &t), ENOTDIR);
+    rig_free(&g);
+}
 static int openfiles(struct rig *g, const char *const *v, size_t n)
 {
     uint8_t names[2048];

@@ -122,7 +122,8 @@ void attr_of(struct server *s, const struct stat *st, struct np_attr *a);
     X(txattrwalk) X(txattrcreate) X(treaddir) X(tfsync) X(tlock) X(tgetlock) X(tlink) X(tmkdir)   \
     X(trenameat) X(tunlinkat) X(tread) X(twrite) X(twalkgetattr) X(twalkopen) X(tcreateopen)      \
     X(tmakenode) X(tallocate) X(treaddirplus) X(txattrget) X(txattrset) X(trenameat2)             \
-    X(tsetattrplus) X(twalkreaddir) X(tlisttree) X(topenfiles)
+    X(tsetattrplus) X(twalkreaddir) X(tlisttree) X(topenfiles)  \
+    X(tlookup)
 #define X(name) int op_##name(struct server *s, const struct np_msg *t, struct np_msg *r);
 GOFER_OPS(X)
 #undef X

@@ -90,6 +90,7 @@ struct gofer_client {
     size_t ahead_next;                   // [inode_lock] of ahead, the oldest one
     uint64_t stream_clock;               // [inode_lock]
     uint8_t order_hint;                  // [inode_lock] enum gfs_order that proved right last
+    bool no_lookup;                      // [A] ... Tlookup
     bool no_ahead;                       // [A] the server does not know Topenfiles
 };
 
@@ -134,6 +135,10 @@ int c9_create(struct gofer_client *c, uint32_t dfid, uint32_t newfid, const stru
               uint32_t flags, struct c9_node *out, int *fd);
 int c9_make(struct gofer_client *c, uint32_t dfid, const struct c9_new *n, struct c9_node *out);
 int c9_setattr(struct gofer_client *c, uint32_t fid, const struct c9_setattr *a, struct c9_node *out);
+// One name; *newfid is made if it is a directory, else disposed of and NP_NOFID. *target (may stay
+// empty): a link's text, not checked.
+int c9_lookup(struct gofer_client *c, uint32_t fid, uint32_t *newfid, struct span name, bool *found,
+              struct c9_node *n, struct strbuf *target);
 int c9_readlink(struct gofer_client *c, uint32_t fid, struct strbuf *out);
 int c9_link(struct gofer_client *c, uint32_t dfid, uint32_t fid, struct span name);
 int c9_unlink(struct gofer_client *c, uint32_t dfid, struct span name, bool dir);

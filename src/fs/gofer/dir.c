@@ -27,9 +27,50 @@ static void dir_changed(struct inode *dir, int dnlink)
     gfs_listing_changed(gi_of(dir));
 }
 
+// What a link says, told with its attributes: as gofer_readlink() would have asked for.
+static char *link_text(struct strbuf *b)
+{
+    bool ok = b->len && b->len <= 4095 && !b->bad && strlen(b->p) == b->len;
+    char *t = ok ? mem_strdup(b->p) : nullptr;
+    strbuf_free(b);
+    return t;
+}
+static void link_text_set(struct gofer_inode *gi, char *t)
+{
+    char *none = nullptr;
+    if (t && (!S_ISLNK(gi->vfs.mode) || !__atomic_compare_exchange_n(&gi->target, &none, t, false,
+                                                                     __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)))
+        mem_free(t);
+}
+struct looked { // besides the attributes
+    uint32_t fid;  // of a directory; NP_NOFID
+    char *text;    // of a link
+};
+// Asks the server. 0 without *found: there is no such name.
+static int look(struct gofer_inode *di, struct dentry *d, struct c9_node *n, struct looked *l, bool *found)
+{
+    struct gofer_client *c = gc_of(di);
+    struct strbuf text = {};
+    uint32_t fid;
+    *found = false;
+    if (gfs_names_absent(di, d->name, d->namelen))
+        return 0;
+    int err = gfs_fid_get(di, &fid);
+    if (err)
+        return err == -ESTALE ? -ENOENT : err;
+    l->fid = c9_fid_new(c);
+    err = c9_lookup(c, fid, &l->fid, dname(d), found, n, &text);
+    gfs_fid_put(di);
+    l->text = link_text(&text);
+    if (!err && !*found)
+        gfs_names_miss(di);
+    return err;
+}
 static int gofer_lookup(struct inode *dir, struct dentry *d)
 {
     struct gofer_inode *di = gi_of(dir), *gi;
+    struct gofer_client *c = gc_of(di);
+    struct looked l = {.fid = NP_NOFID};
     struct c9_node n;
     if (d->namelen > NP_NAME_MAX)
         return -ENAMETOOLONG;
@@ -37,32 +78,23 @@ static int gofer_lookup(struct inode *dir, struct dentry *d)
     enum gfs_told told = gfs_listing_take(di, dname(d), &n, &below);
     if (told == GFS_ABSENT)
         return 0;
-    if (told == GFS_UNTOLD) {
-        if (gfs_names_absent(di, d->name, d->namelen))
-            return 0;
-        struct np_names one = {.n = 1, .v = {dname(d)}};
-        size_t found;
-        uint32_t fid;
-        int err = gfs_fid_get(di, &fid);
-        if (err)
-            return err == -ESTALE ? -ENOENT : err;
-        err = c9_walk(gc_of(di), fid, NP_NOFID, &one, &found, &n);
-        gfs_fid_put(di);
-        if (err == -ENAMETOOLONG || err == -EINVAL)
-            return err;
-        if (!err && !found)
-            gfs_names_miss(di);
-        if (err || !found)
-            return err;
-    }
-    int err = gfs_inode(dir->sb, &n, di, dname(d), false, &gi);
+    bool found = true;
+    int err = told == GFS_UNTOLD ? look(di, d, &n, &l, &found) : 0;
+    if (err || !found)
+        return err;
+    err = gfs_inode(dir->sb, &n, di, dname(d), false, &gi);
     if (told == GFS_UNTOLD && di->asked < 255)
         gfs_dir_look(di, ++di->asked);
     if (err) {
-        gfs_listing_disown(gc_of(di), below);
+        c9_clunk(c, l.fid);
+        mem_free(l.text);
+        gfs_listing_disown(c, below);
         return err;
     }
     gfs_alias_found(gi, di, dname(d));
+    if (l.fid != NP_NOFID)
+        gfs_fid_offer(gi, l.fid);
+    link_text_set(gi, l.text);
     if (below)
         gfs_listing_set(gi, below, false);
     dentry_instantiate(d, &gi->vfs);

@@ -153,6 +153,37 @@ int c9_walk(struct gofer_client *c, uint32_t fid, uint32_t newfid, const struct 
     return err;
 }
 
+int c9_lookup(struct gofer_client *c, uint32_t fid, uint32_t *newfid, struct span name, bool *found,
+              struct c9_node *n, struct strbuf *target)
+{
+    struct np_names one = {.n = 1, .v = {name}};
+    struct np_msg t = {.type = NP_tlookup};
+    struct c9_reply r;
+    size_t k = 0;
+    bool made = false;
+    *found = false;
+    t.tlookup = (struct np_tlookup){fid, *newfid, name};
+    c9_reply_init(&r);
+    int err = c->ext && !READ_SHARED(c->no_lookup) ? c9_call(c, &t, &r) : -EPROTO;
+    if (err == -EPROTO) {
+        WRITE_SHARED(c->no_lookup, true);
+        err = c9_walk(c, fid, NP_NOFID, &one, &k, n);
+        *found = !err && k;
+    } else if (!err) {
+        err = last_node(&r.m.rlookup.nodes, &one, &k, n);
+        *found = !err && k;
+        if (*found && S_ISLNK(n->attr.mode))
+            strbuf_put(target, r.m.rlookup.target.p, r.m.rlookup.target.n);
+        c9_done(&r);
+        made = err || (*found && S_ISDIR(n->attr.mode));
+    }
+    if (made && !err)
+        return 0;
+    fid_drop(c, *newfid, made);
+    *newfid = NP_NOFID;
+    return err;
+}
+
 static int lopen(struct gofer_client *c, uint32_t fid, uint32_t flags)
 {
     struct np_msg t = {.type = NP_tlopen};
