@@ -41,4 +41,12 @@ static inline void memobj_put(struct memobj *o)
 // SysV shm, memfd and tmpfs files that get mapped.  (mem/shmobj.c)
 MUST_CHECK int shmobj_new(uint64_t size, const char *name, struct memobj **out);
 int shmobj_rdwr_fd(struct memobj *o);                  // descriptor for the kernel's own I/O
+// The kernel's own view of its first SHM_VIEW bytes, for small writes that come again and again to the same
+// pages. Only pages that were written through the descriptor are seen there (shmobj_written), until the
+// object is cut or punched (shmobj_cut): they exist, so that an access cannot fault. The caller keeps
+// all of these calls and the accesses in order by a lock of its own, and is the only one who cuts.
+constexpr uint64_t SHM_VIEW = 16 << 20;
+uint8_t *shmobj_view(const struct memobj *o, uint64_t off, size_t n); // null: by the descriptor
+void shmobj_written(struct memobj *o, uint64_t off, size_t n);
+void shmobj_cut(struct memobj *o);
 int shmobj_init_dir(int tmpfs_dirfd);                  // before lockdown

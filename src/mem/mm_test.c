@@ -3,6 +3,7 @@
 // host, with host failures injected; then the edge cases by hand.
 #include "base/test.h"
 #include "mem/mem_test.h"
+#include <unistd.h>
 
 constexpr uint64_t LOW = 16, HIGH = 112; // pages that the random calls play with
 static struct fake_obj objs[2] = {{{&fake_obj_ops, {1}}, 1000}, {{&fake_obj_ops, {1}}, 1001}};
@@ -738,4 +739,35 @@ TEST(shmobj_is_a_file)
     strbuf_free(&b);
     memobj_put(o);
     assert_int_equal(shmobj_new(UINT64_MAX, nullptr, &o), -EFBIG);
+}
+
+// Only pages that were written by the descriptor are seen, and none after a cut.
+TEST(shmobj_has_a_view)
+{
+    struct memobj *o;
+    char c = 0;
+    assert_int_equal(shmobj_new(8 * PAGE_SIZE, nullptr, &o), 0);
+    int fd = shmobj_rdwr_fd(o);
+    assert_null(shmobj_view(o, 0, 1));
+    for (int i = 0; i < 40; i++) {
+        assert_int_equal(pwrite(fd, "view", 4, 2 * PAGE_SIZE - 2), 4);
+        shmobj_written(o, 2 * PAGE_SIZE - 2, 4);
+    }
+    uint8_t *v = shmobj_view(o, 2 * PAGE_SIZE - 2, 4);
+    assert_non_null(v);
+    assert_memory_equal(v, "view", 4);
+    v[1] = 'I';
+    assert_int_equal(pread(fd, &c, 1, 2 * PAGE_SIZE - 1), 1);
+    assert_int_equal(c, 'I');
+    assert_ptr_equal(shmobj_view(o, PAGE_SIZE, 2 * PAGE_SIZE), v - (PAGE_SIZE - 2));
+    assert_null(shmobj_view(o, PAGE_SIZE - 1, 2));
+    assert_null(shmobj_view(o, 3 * PAGE_SIZE - 1, 2));
+    assert_null(shmobj_view(o, PAGE_SIZE, 0));
+    assert_null(shmobj_view(o, UINT64_MAX, 2));
+    assert_null(shmobj_view(o, SHM_VIEW - 1, 2));
+    shmobj_written(o, SHM_VIEW - 1, 2);
+    shmobj_written(o, UINT64_MAX, SIZE_MAX);
+    shmobj_cut(o);
+    assert_null(shmobj_view(o, PAGE_SIZE, 1));
+    memobj_put(o);
 }

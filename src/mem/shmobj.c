@@ -12,13 +12,23 @@
 #include <string.h>
 #include <sys/mman.h>
 
+struct shm_view {
+    uint8_t *at;
+    uint64_t pages[SHM_VIEW / PAGE_SIZE / 64]; // bit: written since the last cut, it is there
+};
 struct shmobj {
     struct memobj base;
     int rw, ro;    // host descriptors, owned
     uint64_t ino;  // [C] as the guest sees it
     char *name;    // owned, may be null
+    uint32_t writes;       // [the caller's lock] while there is no view
+    struct shm_view *view; // [the caller's lock] owned
 };
 SLAB_DEFINE(shmobj_slab, struct shmobj);
+SLAB_DEFINE(shm_view_slab, struct shm_view);
+constexpr uint32_t VIEW_AFTER = 16; // writes
+constexpr uint32_t VIEWS_MAX = 1024; // mappings and their page tables are the kernel's
+static uint32_t views;              // [A]
 
 static int shm_dirfd = -1;
 static uint64_t shm_serial;
@@ -63,6 +73,11 @@ static int open_pair(struct shmobj *s)
 static void shmobj_release(struct memobj *o)
 {
     struct shmobj *s = to_shmobj(o);
+    if (s->view) {
+        host_call(__NR_munmap, s->view->at, SHM_VIEW);
+        slab_free(&shm_view_slab, s->view);
+        __atomic_sub_fetch(&views, 1, __ATOMIC_RELAXED);
+    }
     if (s->rw >= 0)
         host_call(__NR_close, s->rw);
     if (s->ro >= 0)
@@ -130,4 +145,55 @@ int shmobj_new(uint64_t size, const char *name, struct memobj **out)
 int shmobj_rdwr_fd(struct memobj *o)
 {
     return o->ops == &shmobj_ops ? to_shmobj(o)->rw : -1;
+}
+
+// --- the kernel's view ----------------------------------------------------------------------------
+static struct shm_view *view_new(struct shmobj *s)
+{
+    if (++s->writes < VIEW_AFTER)
+        return nullptr;
+    s->writes = 0;
+    struct shm_view *v = nullptr;
+    if (__atomic_add_fetch(&views, 1, __ATOMIC_RELAXED) <= VIEWS_MAX)
+        v = slab_alloc(&shm_view_slab);
+    long at = v ? host_call(__NR_mmap, 0, SHM_VIEW, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+                            s->rw, 0)
+                : -ENOMEM;
+    if (at < 0 && at >= -4095) {
+        if (v)
+            slab_free(&shm_view_slab, v);
+        __atomic_sub_fetch(&views, 1, __ATOMIC_RELAXED);
+        return nullptr;
+    }
+    v->at = (uint8_t *)at;
+    return v;
+}
+
+void shmobj_written(struct memobj *o, uint64_t off, size_t n)
+{
+    struct shmobj *s = to_shmobj(o);
+    if (!n || off >= SHM_VIEW || n > SHM_VIEW - off)
+        return;
+    if (!s->view && !(s->view = view_new(s)))
+        return;
+    for (uint64_t i = off / PAGE_SIZE; i <= (off + n - 1) / PAGE_SIZE; i++)
+        s->view->pages[i / 64] |= 1ull << (i % 64);
+}
+
+uint8_t *shmobj_view(const struct memobj *o, uint64_t off, size_t n)
+{
+    const struct shm_view *v = container_of(o, const struct shmobj, base)->view;
+    if (!v || !n || off >= SHM_VIEW || n > SHM_VIEW - off)
+        return nullptr;
+    for (uint64_t i = off / PAGE_SIZE; i <= (off + n - 1) / PAGE_SIZE; i++)
+        if (!(v->pages[i / 64] >> (i % 64) & 1))
+            return nullptr;
+    return v->at + off;
+}
+
+void shmobj_cut(struct memobj *o)
+{
+    struct shm_view *v = to_shmobj(o)->view;
+    if (v)
+        memset(v->pages, 0, sizeof(v->pages));
 }

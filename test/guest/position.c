@@ -12,7 +12,7 @@
 #include <sys/time.h>
 #include <sys/uio.h>
 
-enum { RECORDS = 4096 }; // a record: its number, in 16 characters
+enum { RECORDS = 1024 }; // a record: its number, in 16 characters
 static char name[64];
 static int make(void)
 {
@@ -357,7 +357,7 @@ static void *taker(void *arg)
 GT(threads_share_it)
 {
     prepare();
-    for (int round = 0; round < 5; round++) {
+    for (int round = 0; round < 4; round++) {
         pthread_t t[3];
         warm(shared_fd);
         for (int i = 0; i < 3; i++)
@@ -371,7 +371,7 @@ GT(threads_share_it)
 GT(processes_share_it)
 {
     prepare();
-    for (int round = 0; round < 5; round++) {
+    for (int round = 0; round < 4; round++) {
         pid_t p[3];
         warm(shared_fd);
         for (int i = 0; i < 3; i++)
@@ -402,8 +402,7 @@ GT(signals_in_between)
     prepare();
     struct itimerval it = {{0, 300}, {0, 300}}, off = {};
     signal(SIGALRM, on_tick);
-    for (int round = 0; round < 20; round++) {
-        sigset_t s;
+    for (int round = 0; round < 10; round++) {
         finished = 0;
         warm(shared_fd);
         GT_OK(setitimer(ITIMER_REAL, &it, 0));
@@ -418,7 +417,7 @@ GT(signals_in_between)
 GT(killed_in_between)
 {
     prepare();
-    for (int round = 0; round < 20; round++) {
+    for (int round = 0; round < 10; round++) {
         warm(shared_fd);
         volatile int *count = (volatile int *)taken;
         *count = 0;
@@ -429,7 +428,7 @@ GT(killed_in_between)
                     pause();
                 *count = *count + 1;
             }
-        for (int i = 0; i < 1000000 && *count < 100 * round; i++)
+        for (int i = 0; i < 1000000 && *count < 50 * round; i++)
             sched_yield();
         GT_OK(kill(pid, SIGKILL));
         GT_EQ(waitpid(pid, 0, 0), pid);
@@ -499,7 +498,7 @@ GT(threads_and_their_tables)
 }
 GT(read_only_image)
 {
-    char a[8192], b[8192];
+    char a[1024], b[1024];
     int fd = (int)GT_OK(open("/etc/services", O_RDONLY)), n = 0;
     long size = GT_OK(pread(fd, a, sizeof(a), 0));
     for (int round = 0; round < 3; round++) {

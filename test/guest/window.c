@@ -340,7 +340,8 @@ GT(cut_under_the_read)
     memset(a, 'a', sizeof(a));
     race_fd = make(a, sizeof(a));
     GT_EQ(pthread_create(&t, 0, cutter, 0), 0);
-    for (int i = 0; i < 30000; i++) {
+    time_t end = time(0) + 4; // (a machine with other things to do)
+    for (int i = 0; i < 30000 && time(0) < end; i++) {
         long n = pread(race_fd, a, sizeof(a), 0);
         GT_TRUE(n >= 1 && n <= (long)sizeof(a));
         struct stat st;
@@ -447,6 +448,81 @@ GT(large_file)
     GT_TRUE(b[49] == 'a' + 15 && b[50] == 'a' + 16);
     GT_EQ(pread(fd, b, MB, 20 * MB - 3), 3);
     GT_OK(unlink(name));
+}
+
+// Whatever moves its data about inside the kernel: a file is what was done to it.
+static uint32_t dice_state;
+static uint32_t dice(uint32_t n)
+{
+    dice_state = dice_state * 1664525 + 1013904223;
+    return (dice_state >> 8) % n;
+}
+enum { MODEL = 40000 };
+static void model_check(int fd, const uint8_t *model, uint32_t size)
+{
+    static uint8_t b[MODEL + 100];
+    GT_EQ(size_of(fd), size);
+    GT_EQ(pread(fd, b, sizeof(b), 0), size);
+    for (uint32_t i = 0; i < size; i++)
+        if (b[i] != model[i])
+            GT_FAIL("byte %u of %u is %u, not %u", i, size, b[i], model[i]);
+}
+static void random_changes(uint32_t seed)
+{
+    static uint8_t model[MODEL], b[MODEL];
+    uint32_t size = 30000;
+    dice_state = seed;
+    memset(model, 'm', sizeof(model));
+    int fd = make((char *)model, size);
+    memset(model + size, 0, MODEL - size);
+    warm(fd);
+    uint8_t *map = mmap(0, MODEL, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    GT_TRUE(map != MAP_FAILED);
+    for (int i = 0; i < 1000; i++) {
+        uint32_t what = dice(100), at = dice(MODEL - 1), n = 1 + dice(what % 2 ? 200 : 9000);
+        n = n < MODEL - at ? n : MODEL - at;
+        memset(b, 'A' + (int)dice(26), n);
+        if (what < 60 && size) { // over what is there
+            at = dice(size);
+            n = n < size - at ? n : size - at;
+            GT_EQ(pwrite(fd, b, n, at), n);
+            memcpy(model + at, b, n);
+        } else if (what < 70) {
+            GT_EQ(pwrite(fd, b, n, at), n);
+            memcpy(model + at, b, n);
+            size = at + n > size ? at + n : size;
+        } else if (what < 90) {
+            long want = at >= size ? 0 : n < size - at ? n : size - at;
+            GT_EQ(pread(fd, b, n, at), want);
+            GT_TRUE(!memcmp(b, model + at, (size_t)want));
+        } else if (what < 93 && size) {
+            at = dice(size);
+            map[at] = model[at] = b[0];
+        } else if (what < 96) {
+            GT_OK(ftruncate(fd, at));
+            if (at < size)
+                memset(model + at, 0, size - at);
+            size = at;
+        } else if (what < 98 && fallocate(fd, 3 /* PUNCH_HOLE | KEEP_SIZE */, at, n) == 0) {
+            memset(model + at, 0, n);
+        } else if (what < 99) {
+            GT_EQ(pwrite(fd, map, size < 5000 ? size : 5000, 0), size < 5000 ? size : 5000); // itself
+        }
+        if (i % 50 == 0)
+            model_check(fd, model, size);
+        if (i % 300 == 0)
+            warm(fd);
+    }
+    model_check(fd, model, size);
+    GT_TRUE(!size || !memcmp(map, model, size));
+    GT_OK(munmap(map, MODEL));
+    GT_OK(close(fd));
+    GT_OK(unlink(name));
+}
+GT(what_was_done_to_it)
+{
+    for (uint32_t seed = 1; seed < 4; seed++)
+        random_changes(seed);
 }
 
 GT(read_only_image)

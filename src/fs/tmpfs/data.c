@@ -168,6 +168,7 @@ static int obj_punch(struct memobj *o, uint64_t off, uint64_t len)
     struct tmpfs_inode *t = obj_inode(o);
     mutex_lock(&t->inode.lock);
     t->shm_odd = true;
+    shmobj_cut(t->shm);
     int err = t->seals & F_SEAL_WRITE ? -EPERM : t->shm->ops->punch(t->shm, off, len);
     shm_account(t);
     mutex_unlock(&t->inode.lock);
@@ -241,6 +242,9 @@ static long read_pages(struct tmpfs_inode *t, struct uio *u, uint64_t pos, size_
 }
 static long read_shm(struct tmpfs_inode *t, struct uio *u, uint64_t pos, size_t n)
 {
+    const uint8_t *view = shmobj_view(t->shm, pos, n); // (within the file's size)
+    if (view)
+        return uio_copy_to(u, view, n);
     uint8_t small[PAGE_SIZE], *buf = n <= sizeof(small) ? small : mem_alloc(MIN(n, BOUNCE));
     size_t done = 0;
     long err = buf ? 0 : -ENOMEM;
@@ -349,6 +353,9 @@ static size_t shm_room(struct tmpfs_inode *t, uint64_t pos, size_t n)
 }
 static long write_shm(struct tmpfs_inode *t, struct uio *u, uint64_t pos, size_t n)
 {
+    uint8_t *view = pos + n <= t->inode.size ? shmobj_view(t->shm, pos, n) : nullptr;
+    if (view)
+        return uio_copy_from(u, view, n);
     uint8_t small[PAGE_SIZE], *buf = n <= sizeof(small) ? small : mem_alloc(MIN(n, BOUNCE));
     size_t done = 0;
     long err = buf ? 0 : -ENOMEM;
@@ -372,6 +379,7 @@ static long write_shm(struct tmpfs_inode *t, struct uio *u, uint64_t pos, size_t
             err = put;
             break;
         }
+        shmobj_written(t->shm, pos + done, (size_t)put);
         done += (size_t)put;
         if (grows)
             shm_account(t);
@@ -416,6 +424,7 @@ int tmpfs_truncate(struct tmpfs_inode *t, uint64_t size)
     if (size / PAGE_SIZE >= TMPFS_PAGES_MAX)
         return -EFBIG;
     if (t->shm) {
+        shmobj_cut(t->shm);
         long err = host_call(__NR_ftruncate, shmobj_rdwr_fd(t->shm), size);
         if (err < 0)
             return (int)err;
@@ -494,6 +503,8 @@ static int file_fallocate(struct file *f, int mode, int64_t off, int64_t len)
         return -EOPNOTSUPP; // as Linux's tmpfs: no ZERO_RANGE
     mutex_lock(&t->inode.lock);
     t->shm_odd = true;
+    if (t->shm)
+        shmobj_cut(t->shm);
     int err = 0;
     bool grows = !(mode & FALLOC_FL_KEEP_SIZE) && to > t->inode.size;
     if ((punch && (t->seals & F_SEAL_WRITE)) || (grows && (t->seals & F_SEAL_GROW)))
