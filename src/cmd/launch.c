@@ -135,11 +135,11 @@ static int open_log(const struct launch *l, const char *name, struct err *e)
         step = "exec of our own binary";
         err = spawn_exec(l->exe, argv);
     }
-    // The control socket has moved to its place.
+    // The control socket may have moved to its place.
     struct ctl_msg m = {.kind = CTL_FAILED, .value = 1};
     snprintf(m.text, sizeof(m.text), "start of nacre %s: %s: %s", c->name, step, strerror(-err));
-    if (fd_send(strcmp(step, "change of ids") == 0 || strcmp(step, "cgroup") == 0 ? c->control[1] : BOOT_FD_CONTROL, &m, sizeof(m),
-                nullptr, 0, 0) < 0)
+    bool moved = strcmp(step, "change of ids") != 0 && strcmp(step, "cgroup") != 0;
+    if (fd_send(moved ? BOOT_FD_CONTROL : c->control[1], &m, sizeof(m), nullptr, 0, 0) < 0)
         _exit(2);
     _exit(1);
 }

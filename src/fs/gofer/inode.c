@@ -444,6 +444,36 @@ void gfs_fid_forget(struct gofer_inode *gi)
     spin_unlock(&c->inode_lock);
     c9_clunk(c, fid);
 }
+// The last names.n components of the way to `to`.
+static void way_locked(const struct gofer_inode *to, char (*bufs)[NP_NAME_MAX + 1], struct np_names *names)
+{
+    for (size_t i = names->n; i-- > 0; to = to->parent) {
+        size_t len = strlen(to->name);
+        CHECK(len <= NP_NAME_MAX);
+        memcpy(bufs[i], to->name, len);
+        names->v[i] = span_of(bufs[i], len);
+    }
+}
+// fid names `to`, on the way to gi or gi itself: then it is in use. True: gi has one now.
+static bool fid_arrived(struct gofer_inode *gi, struct gofer_inode *to, uint32_t fid)
+{
+    struct gofer_client *c = gc_of(gi);
+    bool done = false;
+    spin_lock(&c->inode_lock);
+    if (to->fid == NP_NOFID) {
+        to->fid = fid;
+        fid = NP_NOFID;
+        c->nfids++;
+        done = to == gi;
+        if (done)
+            gi->fid_users++;
+        else
+            list_push_front(&c->idle_fids, &to->fid_lru);
+    }
+    spin_unlock(&c->inode_lock);
+    c9_clunk(c, fid); // somebody else was faster
+    return done;
+}
 // One step towards a fid for gi: walks up to 16 names down from the nearest ancestor with a fid.
 // *done: gi has its fid now, in use.
 static int fid_step(struct gofer_inode *gi, char (*bufs)[NP_NAME_MAX + 1], bool *done)
@@ -471,20 +501,14 @@ static int fid_step(struct gofer_inode *gi, char (*bufs)[NP_NAME_MAX + 1], bool 
         return 0;
     }
     names.n = (uint16_t)MIN(depth, NP_MAXWALK);
-    struct gofer_inode *k = to;
-    for (size_t i = names.n; i-- > 0; k = k->parent) {
-        size_t len = strlen(k->name);
-        CHECK(len <= NP_NAME_MAX);
-        memcpy(bufs[i], k->name, len);
-        names.v[i] = span_of(bufs[i], len);
-    }
+    way_locked(to, bufs, &names);
     inode_get(&to->vfs);
-    uint32_t from = base->fid, newfid = NP_NOFID;
+    uint32_t from = base->fid;
     spin_unlock(&c->inode_lock);
 
     struct c9_node n;
     size_t found = 0;
-    newfid = c9_fid_new(c);
+    uint32_t newfid = c9_fid_new(c);
     int err = newfid == NP_NOFID ? -ENFILE : c9_walk(c, from, newfid, &names, &found, &n);
     gfs_fid_put(base);
     if (!err && found < names.n)
@@ -493,22 +517,8 @@ static int fid_step(struct gofer_inode *gi, char (*bufs)[NP_NAME_MAX + 1], bool 
         c9_clunk(c, newfid);
         err = -ESTALE;
     }
-    if (!err) {
-        spin_lock(&c->inode_lock);
-        if (to->fid == NP_NOFID) {
-            to->fid = newfid;
-            newfid = NP_NOFID;
-            c->nfids++;
-            if (to == gi) {
-                gi->fid_users++;
-                *done = true;
-            } else {
-                list_push_front(&c->idle_fids, &to->fid_lru);
-            }
-        }
-        spin_unlock(&c->inode_lock);
-        c9_clunk(c, newfid); // somebody else was faster
-    }
+    if (!err)
+        *done = fid_arrived(gi, to, newfid);
     inode_put(&to->vfs);
     return err;
 }
