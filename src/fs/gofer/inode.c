@@ -689,15 +689,15 @@ void gfs_release(struct inode *i)
     if (fid != NP_NOFID)
         c->nfids--;
     gi->fid = NP_NOFID;
-    if (gi->parent)
+    char *target = gi->target, *name = gi->name;
+    gi->target = gi->name = nullptr;
+    if (gi->parent) // whoever drops parents now may free it as soon as the lock is let go of
         list_push_back(&gs->orphans, &gi->fid_lru);
     bool parent = gi->parent;
     spin_unlock(&c->inode_lock);
     c9_clunk(c, fid);
-    mem_free(gi->target);
-    gi->target = nullptr;
-    mem_free(gi->name);
-    gi->name = nullptr;
+    mem_free(target);
+    mem_free(name);
     if (parent)
         drop_parents(gs);
     else
