@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // fork and vfork: separate memory, shared files, return values, many children.
 #include "gt.h"
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 GT(fork_memory_is_copied)
 {
@@ -168,6 +170,63 @@ GT(fork_alarm_not_inherited)
     waitpid(p, &st, 0);
     GT_EQ(st, 0);
     GT_TRUE(alarm(0) > 90);
+}
+
+// Who has waited for a process finds nothing that it still holds.
+GT(fork_wait_finds_all_released)
+{
+    char name[] = "/tmp/gtforkXXXXXX", c;
+    int fd = GT_OK(mkstemp(name));
+    for (int i = 0; i < 100; i++) {
+        int p[2];
+        GT_OK(pipe2(p, O_NONBLOCK));
+        pid_t child = GT_OK(fork());
+        if (!child) {
+            struct flock l = {.l_type = F_WRLCK};
+            int own = open(name, O_RDWR);
+            _exit(flock(own, LOCK_EX) || fcntl(own, F_SETLK, &l));
+        }
+        close(p[1]);
+        int st;
+        GT_EQ(waitpid(child, &st, 0), child);
+        GT_EQ(st, 0);
+        struct flock l = {.l_type = F_WRLCK};
+        GT_EQ(read(p[0], &c, 1), 0); // no writer is left
+        GT_OK(flock(fd, LOCK_EX | LOCK_NB));
+        GT_OK(flock(fd, LOCK_UN));
+        GT_OK(fcntl(fd, F_SETLK, &l));
+        l.l_type = F_UNLCK;
+        GT_OK(fcntl(fd, F_SETLK, &l));
+        GT_ERR(kill(child, 0), ESRCH);
+        close(p[0]);
+    }
+    close(fd);
+    unlink(name);
+}
+
+// What a process has used up to its end is in what the parent is told.
+GT(fork_cpu_time_is_told)
+{
+    int p[2];
+    GT_OK(pipe(p));
+    pid_t child = GT_OK(fork());
+    if (!child) {
+        struct timespec t;
+        do
+            clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+        while (t.tv_sec == 0 && t.tv_nsec < 30000000);
+        int64_t ns = t.tv_sec * 1000000000ll + t.tv_nsec;
+        _exit(write(p[1], &ns, sizeof(ns)) != sizeof(ns));
+    }
+    struct rusage u;
+    int st;
+    int64_t ns;
+    GT_EQ(wait4(child, &st, 0, &u), child);
+    GT_EQ(st, 0);
+    GT_EQ(read(p[0], &ns, sizeof(ns)), sizeof(ns));
+    int64_t told = (u.ru_utime.tv_sec + u.ru_stime.tv_sec) * 1000000ll + u.ru_utime.tv_usec +
+                   u.ru_stime.tv_usec;
+    GT_TRUE(told >= ns / 1000 - 10000); // hosts that count by ticks
 }
 
 GT(fork_nproc_limit)

@@ -339,3 +339,84 @@ SYSTRAP_TEST(pid_claims)
     st_aspace_destroy(as);
     guest_free(&a);
 }
+
+// --- made together, made in advance ----------------------------------------------------------------
+static int file_of(const char *what, uint64_t mark)
+{
+    int fd = (int)host_call(__NR_memfd_create, what, MFD_CLOEXEC);
+    CHECK(fd >= 0 && !host_call(__NR_ftruncate, fd, 0x4000));
+    for (uint64_t i = 0; i < 4; i++) {
+        uint64_t v = mark + i;
+        CHECK(host_call(__NR_pwrite64, fd, &v, sizeof(v), i * 0x1000) == sizeof(v));
+    }
+    return fd;
+}
+
+SYSTRAP_TEST(batch)
+{
+    constexpr int RW = PROT_READ | PROT_WRITE, ANON = MAP_PRIVATE | MAP_ANONYMOUS;
+    struct aspace *as;
+    struct pcontext *ctx;
+    int fd[2] = {file_of("a", 1000), file_of("b", 2000)};
+    CHECK(!P->aspace_new(nullptr, &as, &ctx));
+    P->batch(ctx);
+    // More than fit into one list, descriptors that change and come again, copies in between.
+    for (uint64_t i = 0; i < 70; i++) {
+        uint64_t at = DATA + i * 0x10000, v = i * 3 + 1;
+        CHECK(!P->map(ctx, at, 0x1000, RW, ANON, -1, 0));
+        CHECK(P->write_mem(as, UADDR(at + i), &v, sizeof(v)) == sizeof(v));
+        CHECK(!P->map(ctx, at + 0x1000, 0x1000, PROT_READ, MAP_PRIVATE, fd[i / 3 % 2], i % 4 * 0x1000));
+    }
+    CHECK(!P->settle(ctx));
+    for (uint64_t i = 0; i < 70; i++) {
+        uint64_t at = DATA + i * 0x10000, v = 0, w = 0;
+        CHECK(P->read_mem(as, &v, UADDR(at + i), sizeof(v)) == sizeof(v) && v == i * 3 + 1);
+        CHECK(P->read_mem(as, &w, UADDR(at + 0x1000), sizeof(w)) == sizeof(w));
+        CHECK(w == (i / 3 % 2 ? 2000 : 1000) + i % 4);
+    }
+    CHECK(!P->settle(ctx) && !P->map(ctx, TEXT, 0x1000, RW, ANON, -1, 0)); // as ever from here on
+    P->context_free(ctx);
+    P->aspace_free(as);
+    // What the host refuses is told at the end, and by what comes after it in another list.
+    int bell = (int)host_call(__NR_eventfd2, 0, 0);
+    for (int k = 0; k < 3; k++) {
+        uint64_t v = 0;
+        CHECK(!P->aspace_new(nullptr, &as, &ctx));
+        P->batch(ctx);
+        CHECK(!P->map(ctx, DATA, 0x1000, RW, ANON, -1, 0));
+        if (k == 0)
+            CHECK(!P->map(ctx, TEXT, 0x1000, PROT_READ, MAP_PRIVATE, bell, 0));
+        else
+            CHECK(P->write_mem(as, UADDR(STACK), &v, sizeof(v)) == sizeof(v));
+        if (k == 2)
+            CHECK(P->read_mem(as, &v, UADDR(DATA), sizeof(v)) < 0 &&
+                  P->map(ctx, TEXT, 0x1000, RW, ANON, -1, 0) == -EFAULT);
+        CHECK(P->settle(ctx) == (k == 0 ? -ENODEV : -EFAULT));
+        P->context_free(ctx);
+        P->aspace_free(as);
+    }
+    host_call(__NR_close, bell);
+    host_call(__NR_close, fd[0]);
+    host_call(__NR_close, fd[1]);
+}
+
+SYSTRAP_TEST(spare_spaces)
+{
+    struct st_aspace *a, *b;
+    int sock[2];
+    CHECK(!st_space_take(0, true, &a, &sock[0]));
+    st_space_refill();
+    st_space_refill(); // one is enough
+    CHECK(!st_space_take(1, true, &b, &sock[1]));
+    CHECK(a != b && a->nonce != b->nonce && a->slots != b->slots && a->pub != b->pub);
+    CHECK(a->parity == 0 && b->parity == 1 && a->ctl != b->ctl && a->bell != b->bell);
+    CHECK(!b->claimed && !b->pid && b->polled && list_empty(&b->ctxs));
+    for (size_t i = 0; i < 4 * SLOT_SIZE; i++)
+        CHECK(b->slots[i] == 0);
+    for (size_t i = 0; i < STUB_PUB_SIZE; i++)
+        CHECK(((uint8_t *)b->pub)[i] == 0);
+    host_call(__NR_close, sock[0]);
+    host_call(__NR_close, sock[1]);
+    st_aspace_destroy(a);
+    st_aspace_destroy(b);
+}
