@@ -27,6 +27,8 @@ static void wire_view(struct wire *w, struct cgroup_view *v)
     wire_bool(w, &v->present);
     wire_u64(w, &v->memory_max);
     wire_u64(w, &v->memory_low);
+    wire_u64(w, &v->memory_high);
+    wire_u64(w, &v->memory_min);
     wire_u64(w, &v->swap_max);
     wire_u64(w, (uint64_t *)&v->cpu_quota);
     wire_u64(w, &v->cpu_period);

@@ -7,15 +7,17 @@
 // The limits of the container's cgroup, as the guest finds them in /sys/fs/cgroup.
 struct cgroup_view {
     bool present;                             // there is a cgroup
-    uint64_t memory_max, memory_low, swap_max; // bytes; UINT64_MAX: no limit (low: 0)
+    uint64_t memory_max, memory_low, swap_max; // bytes; UINT64_MAX: no limit (low, min: 0)
+    uint64_t memory_high, memory_min;         // v2's "unified" has them
     int64_t cpu_quota;                        // us in each period; -1: no limit
     uint64_t cpu_period, cpu_weight;
     uint32_t cpus;                            // of the cpuset; 0: all
     uint64_t pids_max;                        // of the guest; 0: the default
 };
 #define CGROUP_VIEW_NONE                                                                           \
-    ((struct cgroup_view){.memory_max = UINT64_MAX, .swap_max = UINT64_MAX, .cpu_quota = -1,       \
-                          .cpu_period = 100000, .cpu_weight = 100})
+    ((struct cgroup_view){.memory_max = UINT64_MAX, .swap_max = UINT64_MAX,                        \
+                          .memory_high = UINT64_MAX, .cpu_quota = -1, .cpu_period = 100000,        \
+                          .cpu_weight = 100})
 // CPUs that these limits amount to, of `host` ones: 1.5 are 2.
 uint32_t cgroup_view_cpus(const struct cgroup_view *v, uint32_t host);
 // How many threads can run at once without one waiting for the quota: 1.5 are 1.

@@ -455,6 +455,12 @@ void cgroup_view_read(const struct cgroup *c, struct cgroup_view *v)
         n < no_limit_v1)
         v->memory_low = (uint64_t)n;
     const struct cgroup_dir *d = cgroup_find(c, "memory");
+    if (d && d->v2) {
+        if (read_number(c, "memory", nullptr, "memory.high", &n) && n >= 0)
+            v->memory_high = (uint64_t)n;
+        if (read_number(c, "memory", nullptr, "memory.min", &n))
+            v->memory_min = (uint64_t)n; // -1: all
+    }
     if (read_number(c, "memory", "memory.memsw.limit_in_bytes", "memory.swap.max", &both) &&
         both >= 0 && both < no_limit_v1)
         v->swap_max = d->v2 ? (uint64_t)both

@@ -61,6 +61,18 @@ static int show_memory_low(struct strbuf *out, void *arg)
     machine_get_view(&v);
     return show_max(out, v.memory_low);
 }
+static int show_memory_high(struct strbuf *out, void *arg)
+{
+    struct cgroup_view v;
+    machine_get_view(&v);
+    return show_max(out, v.memory_high);
+}
+static int show_memory_min(struct strbuf *out, void *arg)
+{
+    struct cgroup_view v;
+    machine_get_view(&v);
+    return show_max(out, v.memory_min);
+}
 static int show_swap_max(struct strbuf *out, void *arg)
 {
     struct cgroup_view v;
@@ -208,10 +220,10 @@ static const struct {
     {"cpuset.mems.effective", show_text, "0\n", true},
     {"memory.current", show_memory_current, nullptr, true},
     {"memory.events", show_memory_events, nullptr, true},
-    {"memory.high", show_text, "max\n", false},
+    {"memory.high", show_memory_high, nullptr, false},
     {"memory.low", show_memory_low, nullptr, false},
     {"memory.max", show_memory_max, nullptr, false},
-    {"memory.min", show_text, "0\n", false},
+    {"memory.min", show_memory_min, nullptr, false},
     {"memory.oom.group", show_text, "0\n", false},
     {"memory.stat", show_memory_stat, nullptr, true},
     {"memory.swap.current", show_text, "0\n", true},
