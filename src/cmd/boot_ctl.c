@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-constexpr int REQUEST_FDS = 4 + PRESERVE_MAX; // process, streams, more
+constexpr int REQUEST_FDS = 6 + PRESERVE_MAX; // of CTL_JOIN
 struct request {
     struct boot_container *b; // ref
     bool gone;                // no message: the end of the socket

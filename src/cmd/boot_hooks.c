@@ -13,7 +13,14 @@
 #include <string.h>
 #include <sys/wait.h>
 
+// What a hook writes to one of its streams; the beginning of it is told if it fails.
+struct hook_output {
+    struct file *from; // owned; null: none
+    char text[300];
+    size_t len;
+};
 struct hook_run {
+    struct hook_output out, err;
     struct waitq wait;
     bool done;   // [A]
     int status;  // before done
@@ -21,8 +28,13 @@ struct hook_run {
 };
 static void run_put(struct hook_run *r)
 {
-    if (ref_put(&r->ref))
-        mem_free(r);
+    if (!ref_put(&r->ref))
+        return;
+    if (r->out.from)
+        file_put(r->out.from);
+    if (r->err.from)
+        file_put(r->err.from);
+    mem_free(r);
 }
 
 void boot_hooks_take(struct boot_container *b, struct boot_config *c)
@@ -56,10 +68,33 @@ static void on_hook_exit(struct thread_group *g, int wait_status, void *arg)
     run_put(r);
 }
 
-// A pipe that holds the state and has no writer any more; where output goes.
-static int open_streams(struct boot_container *b, struct init_args *a)
+// We read without waiting, the hook writes as usual.
+static int open_output(struct boot_container *b, struct hook_output *o, struct file **w)
 {
-    struct lookup_ctx lc = {.fs = b->fs.fs, .cred = b->fs.cred};
+    int err = pipe_create(O_NONBLOCK, b->fs.cred, &o->from, w);
+    if (!err)
+        (*w)->flags &= ~(uint32_t)O_NONBLOCK;
+    return err;
+}
+// Takes what is there, so that the hook need not wait; keeps what there is room for.
+static void read_output(struct hook_output *o)
+{
+    char buf[512];
+    for (;;) {
+        struct uiovec v;
+        struct uio u = uio_kernel(&v, buf, sizeof(buf));
+        long r = file_read(o->from, &u, nullptr);
+        if (r <= 0)
+            return;
+        size_t k = MIN((size_t)r, sizeof(o->text) - 1 - o->len);
+        memcpy(o->text + o->len, buf, k);
+        o->len += k;
+    }
+}
+
+// A pipe that holds the state and has no writer any more; pipes for output.
+static int open_streams(struct boot_container *b, struct hook_run *run, struct init_args *a)
+{
     struct file *w;
     int err = pipe_create(O_NONBLOCK, b->fs.cred, &a->stdio[0], &w);
     if (err)
@@ -72,18 +107,24 @@ static int open_streams(struct boot_container *b, struct init_args *a)
     if (r != (long)n)
         return r < 0 ? (int)r : -E2BIG; // more annotations than a pipe holds
     a->stdio[0]->flags &= ~(uint32_t)O_NONBLOCK;
-    if (vfs_open(&lc, AT_FDCWD, "/dev/null", O_WRONLY, 0, LOOKUP_FOLLOW, &a->stdio[1]) == 0)
-        a->stdio[2] = file_get(a->stdio[1]);
-    return 0;
+    err = open_output(b, &run->out, &a->stdio[1]);
+    return err ? err : open_output(b, &run->err, &a->stdio[2]);
 }
 
 static int follow(struct hook_run *r, struct task *t, uint32_t timeout)
 {
-    constexpr ktime_t second = 1000000000;
+    constexpr ktime_t second = 1000000000, look = second / 50; // for output
     ktime_t end = timeout ? ktime_now() + timeout * second : KTIME_MAX;
-    if (wait_event(&r->wait, __atomic_load_n(&r->done, __ATOMIC_SEQ_CST), end,
-                   PARK_UNINTERRUPTIBLE) == 0)
-        return 0;
+    for (bool late = false; !late;) {
+        ktime_t next = MIN(ktime_now() + look, end);
+        int err = wait_event(&r->wait, __atomic_load_n(&r->done, __ATOMIC_SEQ_CST), next,
+                             PARK_UNINTERRUPTIBLE);
+        read_output(&r->out);
+        read_output(&r->err);
+        if (!err)
+            return 0;
+        late = ktime_now() >= end;
+    }
     siginfo_t si;
     siginfo_kernel(&si, SIGKILL);
     signal_send_group(t->group, &si);
@@ -110,9 +151,9 @@ static int run(struct boot_container *b, struct spec_hook *h, char *why, size_t 
     p.cwd = root;
     struct init_args a = {.join = b->first, .hold = true, .ipc = b->ipc, .program = h->path,
                           .exit_hook = on_hook_exit, .exit_hook_arg = r};
-    int err = open_streams(b, &a), status = 1;
+    int err = open_streams(b, r, &a), status = 1;
     if (err)
-        snprintf(why, n, "standard input: %s", strerror(-err));
+        snprintf(why, n, "standard streams: %s", strerror(-err));
     else
         status = boot_create_process(b, &a, &p, none, &t, why, n);
     for (int i = 0; i < 3; i++)
@@ -124,9 +165,11 @@ static int run(struct boot_container *b, struct spec_hook *h, char *why, size_t 
         if (follow(r, t, h->timeout))
             snprintf(why, n, "hook ran past specified timeout of %u.0s", h->timeout);
         else if (WIFSIGNALED(r->status))
-            snprintf(why, n, "signal: %s", strsignal(WTERMSIG(r->status)));
+            snprintf(why, n, "signal: %s, stdout: %s, stderr: %s", strsignal(WTERMSIG(r->status)),
+                     r->out.text, r->err.text);
         else
-            snprintf(why, n, "exit status %d", WEXITSTATUS(r->status));
+            snprintf(why, n, "exit status %d, stdout: %s, stderr: %s", WEXITSTATUS(r->status),
+                     r->out.text, r->err.text);
         status = r->status ? 1 : 0;
         task_put(t);
     }

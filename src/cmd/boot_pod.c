@@ -324,6 +324,8 @@ void boot_join(struct boot_container *sandbox, uint32_t token, int *fds, int nfd
         for (int i = 0; i < 3; i++)
             if (streams & 1 << i)
                 stdio[i] = take(fds, nfds, next++);
+        for (; next < nfds && b->npreserve < PRESERVE_MAX && b->npreserve < (int)c->npreserve; next++)
+            b->preserve[b->npreserve++] = take(fds, nfds, next);
         boot_container_get(b);
         int status = boot_container_build(b, c, take(fds, nfds, JOIN_NINEP), stdio, text,
                                           sizeof(text));
@@ -335,6 +337,10 @@ void boot_join(struct boot_container *sandbox, uint32_t token, int *fds, int nfd
         for (int i = 0; i < 3; i++)
             if (stdio[i] >= 0)
                 host_call(__NR_close, stdio[i]);
+        for (int i = 0; i < b->npreserve; i++) // those that became files are -1
+            if (b->preserve[i] >= 0)
+                host_call(__NR_close, b->preserve[i]);
+        b->npreserve = 0;
         boot_container_put(b);
     }
     boot_config_free(c);

@@ -329,6 +329,10 @@ static int start_detached(struct globals *g, struct boot_config *c, struct state
         run_poststop(c, bundle);
         return status;
     }
+    // From here on it stays without us. An end that is there already is the engine's to see.
+    if (fd_send(pair[0], &go, sizeof(go), nullptr, 0, 0) < 0)
+        log_debug("the container has ended already");
+    close(pair[0]);
     close(state->dir); // the lock is the supervisor's alone: a hook may outlive it
     if (!c->hold)
         run_poststart(c, bundle, pid);

@@ -223,7 +223,7 @@ static int join_sandbox(struct launch *l, const struct state *state, const int s
 {
     struct child *c = &l->sentry;
     struct ctl_msg m = {.kind = CTL_JOIN};
-    int fds[6], n = 0, none = 0;
+    int fds[6 + PRESERVE_MAX], n = 0, none = 0;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, c->control) < 0)
         return err_errno(e, -errno, "control socket");
     fds[n++] = c->control[1];
@@ -234,6 +234,8 @@ static int join_sandbox(struct launch *l, const struct state *state, const int s
             fds[n++] = stdio[i];
             m.value |= 1 << i;
         }
+    for (int i = 0; i < (int)l->cfg->npreserve; i++)
+        fds[n++] = 3 + i;
     int sock = state_connect(state->root, l->cfg->sandbox, nullptr, e);
     if (sock < 0)
         return err_set(e, sock, "sandbox %s: not running", l->cfg->sandbox);
@@ -370,8 +372,8 @@ static int send_preserved(struct launch *l, struct err *e)
         fds[i] = 3 + i;
     if (n == 0)
         return 0;
-    long r = l->cfg->sandbox ? -EOPNOTSUPP
-                             : fd_send(l->sentry.control[0], &m, sizeof(m), fds, n, 0);
+    // To a sandbox that is joined they went with the request.
+    long r = l->cfg->sandbox ? 0 : fd_send(l->sentry.control[0], &m, sizeof(m), fds, n, 0);
     for (int i = 0; i < n; i++)
         close(fds[i]);
     return r < 0 ? err_errno(e, (int)r, "--preserve-fds") : 0;

@@ -45,7 +45,7 @@ enum ctl_kind : uint32_t {
     CTL_EXEC_SIGNAL, CTL_EXEC_WINCH, // for the process of this connection
     CTL_PAUSE, CTL_RESUME,
     // A further container for the sandbox. value: bits of the standard streams given; descriptors:
-    // control socket, configuration, socket to its Gofer, streams. The answer says that it is taken;
+    // control socket, configuration, socket to its Gofer, streams, those of --preserve-fds. The answer says that it is taken;
     // what then happens (CTL_STARTED, CTL_FAILED, CTL_EXITED, requests) is told over its own socket.
     CTL_JOIN,
     CTL_UPDATE,     // text: struct cgroup_view, the limits that hold from now on
@@ -67,7 +67,7 @@ enum container_status : int32_t {
 };
 
 // Descriptors of the caller that a program may get from 3 on (--preserve-fds).
-constexpr int PRESERVE_MAX = 12;
+constexpr int PRESERVE_MAX = 240; // with those of a request they fit in one message
 
 struct boot_root { // one root that the Gofer serves; its index is its name
     char *path;

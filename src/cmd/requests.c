@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/socket.h>
 
-constexpr int REQUEST_FDS = 4 + PRESERVE_MAX;
+constexpr int REQUEST_FDS = 6 + PRESERVE_MAX;
 
 void clients_init(struct supervisor *s)
 {

@@ -140,6 +140,24 @@ static void on_started(struct supervisor *s)
         return;
     if (fd_send(s->notify, &m, sizeof(m), nullptr, 0, MSG_DONTWAIT) < 0)
         end_container(s); // nobody would ever know of this container
+    else if (s->detached)
+        return; // nor if the command is killed before it has written the pid file
+    host_call(__NR_close, s->notify);
+    s->notify = -1;
+}
+// The command that waits for the start says that it is done, or has been killed.
+static void on_notify(struct supervisor *s)
+{
+    struct ctl_msg m;
+    long r = s->status == CONTAINER_CREATING
+                 ? 0
+                 : fd_recv(s->notify, &m, sizeof(m), nullptr, nullptr, MSG_DONTWAIT);
+    if (r == -EAGAIN || r == -EINTR)
+        return;
+    if (r != sizeof(m) || m.kind != CTL_GO)
+        end_container(s);
+    if (s->status == CONTAINER_CREATING)
+        return; // once more, when there is something to end
     host_call(__NR_close, s->notify);
     s->notify = -1;
 }
@@ -226,8 +244,8 @@ static void serve_requests(struct supervisor *s, const struct pollfd *p)
             client_serve(s, &s->clients[i]);
     if (p[5].revents)
         client_accept(s);
-    if (p[6].revents && s->notify >= 0 && s->status == CONTAINER_CREATING)
-        end_container(s); // the one who wanted it was killed
+    if (p[6].revents && s->notify >= 0)
+        on_notify(s);
 }
 
 int supervise_run(struct supervisor *s, struct err *e)
@@ -246,7 +264,7 @@ int supervise_run(struct supervisor *s, struct err *e)
         {.fd = s->state ? s->state->listener : -1, .events = POLLIN},
     };
     for (;;) {
-        p[6] = (struct pollfd){.fd = s->notify};
+        p[6] = (struct pollfd){.fd = s->notify, .events = POLLIN};
         for (int i = 0; i < SUPERVISOR_CLIENTS; i++)
             p[POLL_CLIENTS + i] = (struct pollfd){.fd = s->clients[i].fd, .events = POLLIN};
         long r = host_call(__NR_poll, p, ARRAY_LEN(p), -1);

@@ -5,7 +5,7 @@
 #pragma once
 #include "base/attr.h"
 
-constexpr int FD_PASS_MAX = 16;
+constexpr int FD_PASS_MAX = 253; // Linux takes no more
 // Bytes sent or -errno. flags: MSG_DONTWAIT; MSG_NOSIGNAL is always on.
 MUST_CHECK long fd_send(int sock, const void *buf, size_t n, const int *fds, int nfds, int flags);
 // Bytes received (0: end), or -errno. *nfds: in, room in fds (<= FD_PASS_MAX); out, received.

@@ -74,6 +74,7 @@ is preserve-fds '{ 0 1 2 3 4 5' "$(N exec --preserve-fds 2 c sh -c 'read -n 1 x 
 is preserve-fds-detached "" "$(N exec --detach --preserve-fds=1 c true)"
 exec 4<&-
 fails preserve-closed "descriptor 4 is closed" N exec --preserve-fds 2 c true
+is preserve-fds-40 44 "$(for i in $(seq 3 42); do eval "exec $i</dev/null"; done; N exec --preserve-fds 40 c ls /proc/self/fd | wc -l)"
 fails preserve-many "at most" N exec --preserve-fds 1000 c true
 cp -r "$b" "$t/f"; sed -i 's/"sleep", "1000"/"sh", "-c", "read -n 1 x <\&3; echo $x $(ls \/proc\/self\/fd)"/' "$t/f/config.json"
 exec 3<"$b/config.json"

@@ -125,10 +125,12 @@ is guest-hook-state "created g" "$(head -n 1 "$t/out" | python3 -c 'import json,
 is guest-hook-environment "A=hook" "$(grep -E '^[A-Z]+=' "$t/out" | grep -vE '^(PATH|PWD|SHLVL)=' | tr '\n' ' ' | sed 's/ $//')"
 is guest-hook-inside 1 "$(grep -c 'No such file' "$t/out")"
 N delete g
-config "$(guest 'exit 4')"
+config "$(guest 'echo some; echo words >&2; exit 4')"
 N create --bundle "$b" h >"$t/out" 2>&1; N start h 2>"$t/err"
-is guest-hook-fails "1 1 0" "$? $(grep -c 'error running startContainer hook #0: exit status 4' "$t/err") $(wc -c <"$t/out")"
+is guest-hook-fails "1 1 0" "$? $(grep -c 'error running startContainer hook #0: exit status 4, stdout: some.*stderr: words' "$t/err") $(wc -c <"$t/out")"
 until [ "$(st h)" = stopped ]; do sleep 0.05; done; is guest-hook-failed-stops stopped "$(st h)"; N delete h
+config "$(guest 'head -c 1000000 /dev/zero; head -c 1000000 /dev/zero >&2')" # more than anybody keeps
+N run --bundle "$b" o >"$t/out" 2>"$t/err"; is guest-hook-output "0 0" "$? $(grep -c hook "$t/err")"
 config "$(guest 'sleep 100'); c['hooks']['startContainer'][0]['timeout'] = 1"
 N run --bundle "$b" i >"$t/out" 2>"$t/err"; is guest-hook-timeout "1 1 0" "$? $(grep -c 'past specified timeout' "$t/err") $(wc -c <"$t/out")"
 config "c['hooks'] = {'startContainer': [{'path': '$t/hook'}]}"

@@ -122,6 +122,9 @@ is restarts "3 running" "$(N wait a) $(st b)"
 N delete a
 
 # Ends before the start, and starts that fail.
+bundle f 'read x <&3; echo "$x" $(ls /proc/self/fd)' "member(); $(shared pod)"
+N create --bundle "$t/b-f" --preserve-fds 2 f >"$t/f.out" 2>&1 3< <(echo three) 4</dev/null; N start f; until_is 'st f' stopped
+is preserve-fds "three 0 1 2 3 4 5" "$(cat "$t/f.out")"; N delete f
 bundle c "$loop" "member(); $(shared pod)"
 N create --bundle "$t/b-c" c >/dev/null 2>&1; N kill c TERM; until_is 'st c' stopped; is kill-created "stopped 143" "$(st c) $(N wait c)"
 N delete c
