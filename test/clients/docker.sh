@@ -166,9 +166,9 @@ part_restore() { # the engine is killed and comes back; its containers go on
     engine_start
     is restore-running "running 0 false" "$(state cl)"
     is restore-exec in "$(D exec cl echo in)"
-    local before after
-    before=$(D logs cl | wc -l); sleep 0.7; after=$(D logs cl | wc -l)
-    [ "$after" -gt "$before" ]; is restore-logs 0 $?
+    local before
+    before=$(D logs cl | wc -l)
+    until_ok 15 eval '[ $(D logs cl | wc -l) -gt $before ]'; is restore-logs 0 $?
     D stop -t 1 cl >/dev/null; is restore-stop "exited 137 false" "$(state cl)"; D rm cl >/dev/null
 }
 part_kill() { # nacre's processes die; docker sees the container end, and a new one starts

@@ -181,9 +181,9 @@ assert d["memory"]["usage"]["limit"] == 201326592 and 1 << 20 < d["memory"]["usa
 assert d["pids"]["current"] >= 3 and "raw" in d["memory"]
 P
 (N events --interval 200ms c3 >"$t/events") & ev=$!
-sleep 0.5
+until_is '[ -s "$t/events" ]; echo $?' 0
 is events-oom-status 137 "$(N exec c3 /hog touch 1000; echo $?)"
-sleep 0.5
+until_is 'grep -q "oom.,.id" "$t/events" && [ $(grep -c stats "$t/events") -ge 2 ]; echo $?' 0
 is events-oom '{"type":"oom","id":"c3"}' "$(grep '"oom","id"' "$t/events" | sort -u)"
 yes events-periodic test "$(grep -c '"type":"stats"' "$t/events")" -ge 2
 is oom-container-lives running "$(N state c3 | python3 -c 'import json,sys; print(json.load(sys.stdin)["status"])')"
@@ -208,11 +208,11 @@ N run --bundle "$t/b" c4 >/dev/null 2>&1 &
 for i in $(seq 100); do [ -n "$(N list -q)" ] && [ -n "$(groups)" ] && break; sleep 0.05; done
 sleep 0.3
 kill -9 "$(N state c4 | python3 -c 'import json,sys; print(json.load(sys.stdin)["pid"])')"
-for i in $(seq 60); do [ -z "$(groups)" ] && break; sleep 0.05; done
+until_is groups ''
 is kill9-foreground "" "$(groups)"
 N create --bundle "$t/b" --pid-file "$t/pid" c5 && N start c5
 kill -9 "$(cat "$t/pid")"
-sleep 0.2
+until_is 'st c5' stopped
 yes kill9-detached-delete N delete c5
 is kill9-detached "" "$(groups)"
 N create --bundle "$t/b" --pid-file "$t/pid" c6 && N start c6
@@ -222,8 +222,7 @@ yes kill9-children-delete N delete --force c6
 is kill9-children "" "$(groups)"
 for d in 0.002 0.005 0.01 0.02 0.04; do # the command itself, at any time
     timeout -s KILL $d "$NACRE" --root "$t/state" create --bundle "$t/b" c7 </dev/null >/dev/null 2>&1
-    sleep 0.2
-    N delete --force c7 >/dev/null 2>&1
+    until_is 'N delete --force c7 >/dev/null 2>&1; echo $?' 0 # while its supervisor begins, it may not
     is "kill9-create-$d" "" "$(groups)"
 done
 

@@ -90,10 +90,10 @@ sleep 0.3; is ignore-paused-waits "" "$(cat "$t/out")"
 N resume c; wait $w; is ignore-paused thawed "$(cat "$t/out")"
 
 # Numbers for engines: processes of the host, the first that of the state.
-N exec c sleep 4 & w=$!
+N exec c sh -c 'echo $$; exec sleep 1001' >"$t/n" & w=$!
 for i in $(seq 200); do [ "$(N ps c | grep -c sleep)" = 2 ] && break; sleep 0.05; done
 is ps-json "2 True True" "$(N ps --format json c | python3 -c 'import json,os,sys; d=json.load(sys.stdin); print(len(d), all(os.path.exists("/proc/%d" % p) for p in d), d[0] == int(sys.argv[1]))' "$(N state c | python3 -c 'import json,sys; print(json.load(sys.stdin)["pid"])')")"
-wait $w
+N exec c sh -c "kill $(cat "$t/n")"; wait $w
 
 # Many at once; ones whose caller is killed.
 for i in $(seq 30); do N exec c sh -c "exit $i" & echo "$! $i"; done >"$t/pids"

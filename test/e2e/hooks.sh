@@ -138,8 +138,8 @@ N run --bundle "$b" j >/dev/null 2>"$t/err"; is host-program-is-not-there 1 "$(g
 # Killed in the middle: nothing stays.
 config "c['hooks'] = {'createRuntime': [{'path': '/bin/sleep', 'args': ['sleep', '2']}]}"
 for i in 1 2 3; do (timeout -s KILL 0.3 "$NACRE" --root "$t/state" create --bundle "$b" "k$i" </dev/null; :) >/dev/null 2>&1; done
-for i in 1 2 3; do N delete -f "k$i"; done
-sleep 2.2
+for k in 1 2 3; do until_is 'N delete -f "k$k" >/dev/null 2>&1; echo $?' 0; done # while its supervisor begins, it may not
+until_is 'N list -q | wc -l' 0
 is killed-in-hooks 0 "$(N list -q | wc -l)"
 is nothing-left 0 "$(ls "$t/state" | wc -l)"
 exit $status

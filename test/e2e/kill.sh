@@ -85,7 +85,7 @@ cp "$(command -v busybox)" "$b/rootfs/bin/sh"
 N="$NACRE --platform=$PLATFORM --root $state/s"
 $N run --bundle "$b" k >/dev/null 2>&1 </dev/null &
 s=$!
-sleep 0.5
+for i in $(seq 600); do [ -e "$state/s/k/state.json" ] && break; sleep 0.05; done
 if $N run --bundle "$b" k 2>&1 </dev/null | grep -q 'already exists'; then echo "ok id-in-use"; else echo "FAIL id-in-use"; status=1; fi
 kill -9 $s
 wait $s 2>/dev/null

@@ -90,7 +90,7 @@ a=$(wc -c <"$t/n"); sleep 0.3; is paused-stands-still "$a" "$(wc -c <"$t/n")"
 fails exec-paused "cannot exec in a paused container" N exec p true
 fails pause-twice "not running" N pause p
 N resume p; is resume "0 running" "$? $(st p)"
-sleep 0.3; b2=$(wc -c <"$t/n"); [ "$b2" -gt "$a" ]; is goes-on 0 $?
+until_is '[ $(wc -c <"$t/n") -gt $a ]; echo $?' 0; is goes-on 0 $?
 N pause p; N delete --force p; is delete-force-paused 0 $?
 fails resume-missing "container does not exist" N resume p
 

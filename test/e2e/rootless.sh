@@ -34,9 +34,9 @@ sed -i 's/\["sh"\]/["sh","-c","echo in a bundle"]/' "$tmp/b/config.json"
 is bundle "in a bundle" "$(N --root "$tmp/v/state" run --bundle "$tmp/b" r1)"
 is state-removed "" "$(ls "$tmp/v/state")"
 
-as "$NACRE" --platform="$PLATFORM" do -- sleep 30 </dev/null >/dev/null 2>&1 &
+as "$NACRE" --platform="$PLATFORM" do -- sh -c 'echo ready; sleep 300; :' </dev/null >"$tmp/ready" 2>&1 &
 job=$!
-sleep 1
+for i in $(seq 600); do grep -q ready "$tmp/ready" && break; sleep 0.05; done
 s=$(pgrep -u $uid -x nacre | head -n 1)
 b=$(pgrep -u $uid -f 'nacre boot') g=$(pgrep -u $uid -f 'nacre gofer')
 for p in "$b" "$g"; do
@@ -47,6 +47,6 @@ done
 is sentry-caps 0000000000000000 "$(awk '$1 == "CapBnd:" {print $2}' "/proc/$b/status")"
 kill -9 "$s" "$job" 2>/dev/null
 wait 2>/dev/null
-sleep 0.5
+for i in $(seq 200); do pgrep -r R,S,D -u $uid >/dev/null || break; sleep 0.05; done
 is nothing-left "" "$(pgrep -r R,S,D -u $uid | tr '\n' ' ')"
 exit $status

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -85,9 +86,19 @@ static int gtalarm(void)
     const char *s = getenv("GT_ALARM");
     return s ? atoi(s) : 30;
 }
+// What the caller had open is none of the tests' affair: they begin with 0, 1 and 2, and the next
+// descriptor is 3.
+static void gtdescriptors(void)
+{
+    int fd;
+    while ((fd = open("/dev/null", O_RDWR)) >= 0 && fd < 3)
+        ;
+    syscall(SYS_close_range, 3, ~0u, 0);
+}
 static int gt_main(int argc, char **argv)
 {
     int failed = 0;
+    gtdescriptors();
     for (struct gt *t = gt_first; t; t = t->next) {
         int want = argc < 2;
         for (int i = 1; i < argc; i++)

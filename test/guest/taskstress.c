@@ -155,11 +155,11 @@ GT(stress_signal_storm)
                 usleep(200);
             }
     }
-    double end = seconds() + 1;
+    double end = seconds() + 1; // and on, on a busy machine, until both have come far enough
     long sum = 0;
     int fd[2];
     GT_OK(pipe(fd));
-    while (seconds() < end) {
+    while (seconds() < end || handled <= 100 || sum <= 10) {
         char c = 'x';
         while (write(fd[1], &c, 1) < 0)
             GT_EQ(errno, EINTR);
@@ -175,8 +175,6 @@ GT(stress_signal_storm)
         kill(p[i], SIGKILL);
         waitpid(p[i], 0, 0);
     }
-    if (handled <= 100 || sum <= 10)
-        GT_FAIL("handled %d, rounds %ld", handled, sum);
 }
 
 GT(stress_exit_with_threads)
