@@ -258,7 +258,7 @@ GT(interrupted)
     struct epoll_event e;
     struct sigaction sa = {.sa_handler = on_sig, .sa_flags = SA_RESTART};
     sigaction(SIGALRM, &sa, 0);
-    ualarm(20000, 0);
+    gt_alarm(20);
     GT_ERR(epoll_wait(ep, &e, 1, -1), EINTR);
     sigset_t none, block;
     sigemptyset(&none);

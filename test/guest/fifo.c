@@ -69,9 +69,9 @@ GT(open_is_interrupted)
     make("c");
     struct sigaction sa = {.sa_handler = on_sig};
     sigaction(SIGALRM, &sa, 0);
-    ualarm(20000, 0);
+    gt_alarm(20);
     GT_ERR(open(path, O_RDONLY), EINTR);
-    ualarm(20000, 0);
+    gt_alarm(20);
     GT_ERR(open(path, O_WRONLY), EINTR);
     // Nothing is left of the attempts.
     GT_ERR(open(path, O_WRONLY | O_NONBLOCK), ENXIO);

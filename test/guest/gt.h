@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -86,6 +87,19 @@ static int gtalarm(void)
     const char *s = getenv("GT_ALARM");
     return s ? atoi(s) : 30;
 }
+// SIGALRM in so many milliseconds, to interrupt what is called next; and again after five seconds,
+// because a busy machine may let it come before the call has begun.
+static inline void gt_alarm(int ms)
+{
+    struct itimerval it = {{5, 0}, {0, ms * 1000}};
+    setitimer(ITIMER_REAL, &it, 0);
+}
+// A test that has taken its alarm for something else ends, too.
+static pid_t gtchild;
+static void gttoolong(int sig)
+{
+    kill(gtchild, SIGKILL);
+}
 // What the caller had open is none of the tests' affair: they begin with 0, 1 and 2, and the next
 // descriptor is 3.
 static void gtdescriptors(void)
@@ -106,15 +120,19 @@ static int gt_main(int argc, char **argv)
         if (!want)
             continue;
         fflush(stdout);
-        pid_t p = fork();
+        pid_t p = gtchild = fork();
         if (p == 0) {
             alarm(gtalarm());
             t->fn();
             _exit(0);
         }
         int st = -1;
+        signal(SIGALRM, gttoolong);
+        alarm(gtalarm() + 10);
         while (waitpid(p, &st, 0) < 0 && errno == EINTR)
             ;
+        alarm(0);
+        signal(SIGALRM, SIG_DFL);
         int ok = WIFEXITED(st) && (WEXITSTATUS(st) == 0 || WEXITSTATUS(st) == 77);
         failed += !ok;
         dprintf(1, ok ? "%s %s\n" : "%s %s (status 0x%x)\n",

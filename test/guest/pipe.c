@@ -253,7 +253,7 @@ GT(interrupted_read)
     GT_OK(pipe(p));
     struct sigaction sa = {.sa_handler = on_sig};
     sigaction(SIGALRM, &sa, 0);
-    ualarm(20000, 0);
+    gt_alarm(20);
     GT_ERR(read(p[0], &c, 1), EINTR);
     GT_EQ(got, SIGALRM);
     // With SA_RESTART the read goes on.
@@ -265,7 +265,7 @@ GT(interrupted_read)
         write(p[1], "z", 1);
         _exit(0);
     }
-    ualarm(20000, 0);
+    gt_alarm(20);
     GT_EQ(read(p[0], &c, 1), 1);
     GT_EQ(got, SIGALRM);
 }
@@ -277,7 +277,7 @@ GT(interrupted_write_is_partial)
     struct sigaction sa = {.sa_handler = on_sig};
     sigaction(SIGALRM, &sa, 0);
     char *b = calloc(1, 1 << 20);
-    ualarm(30000, 0);
+    gt_alarm(30);
     GT_EQ(write(p[1], b, 1 << 20), 65536);
 }
 

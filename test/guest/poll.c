@@ -106,10 +106,10 @@ GT(interrupted)
 {
     struct sigaction sa = {.sa_handler = on_sig, .sa_flags = SA_RESTART};
     sigaction(SIGALRM, &sa, 0);
-    ualarm(20000, 0);
+    gt_alarm(20);
     GT_ERR(poll(0, 0, 3000), EINTR); // SA_RESTART does not help
     GT_EQ(got, 1);
-    ualarm(20000, 0);
+    gt_alarm(20);
     fd_set r;
     FD_ZERO(&r);
     GT_ERR(select(0, &r, 0, 0, 0), EINTR);

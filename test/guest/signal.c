@@ -241,8 +241,7 @@ GT(signal_sigtimedwait)
     GT_EQ(si.si_pid, c);
     // another signal interrupts it
     handle(SIGALRM, 0);
-    struct itimerval it = {{0, 0}, {0, 30000}};
-    setitimer(ITIMER_REAL, &it, 0);
+    gt_alarm(30);
     GT_ERR(sigwaitinfo(&s, &si), EINTR);
     wait(0);
 }
@@ -391,8 +390,7 @@ GT(signal_thread_directed_stays)
 GT(signal_spinning_thread_is_interrupted)
 {
     handle(SIGALRM, 0);
-    struct itimerval it = {{0, 0}, {0, 20000}};
-    setitimer(ITIMER_REAL, &it, 0);
+    gt_alarm(20);
     while (!seen)
         ;
     GT_EQ(last, SIGALRM);
@@ -473,8 +471,7 @@ GT(signal_pgrp)
 GT(signal_pause)
 {
     handle(SIGALRM, SA_RESTART);
-    struct itimerval it = {{0, 0}, {0, 20000}};
-    setitimer(ITIMER_REAL, &it, 0);
+    gt_alarm(20);
     GT_ERR(pause(), EINTR); // whatever SA_RESTART says
 }
 

@@ -17,11 +17,6 @@ static void handle(int flags)
     struct sigaction sa = {.sa_handler = on, .sa_flags = flags};
     sigaction(SIGALRM, &sa, 0);
 }
-static void in_ms(int ms)
-{
-    struct itimerval it = {{0, 0}, {0, ms * 1000}};
-    setitimer(ITIMER_REAL, &it, 0);
-}
 static long ms_now(void)
 {
     struct timespec t;
@@ -35,7 +30,7 @@ GT(restart_read_eintr)
     char c;
     GT_OK(pipe(p));
     handle(0);
-    in_ms(30);
+    gt_alarm(30);
     GT_ERR(read(p[0], &c, 1), EINTR);
     GT_EQ(seen, 1);
 }
@@ -51,7 +46,7 @@ GT(restart_read_sa_restart)
         write(p[1], "z", 1);
         _exit(0);
     }
-    in_ms(30);
+    gt_alarm(30);
     GT_EQ(read(p[0], &c, 1), 1);
     GT_EQ(c, 'z');
     GT_EQ(seen, 1);
@@ -64,7 +59,7 @@ GT(restart_partial_write)
     GT_OK(pipe(p));
     static char big[1 << 20];
     handle(SA_RESTART);
-    in_ms(30);
+    gt_alarm(30);
     long n = write(p[1], big, sizeof(big)); // 64 KiB fit, then it blocks
     GT_TRUE(n > 0 && n < (long)sizeof(big));
     GT_EQ(seen, 1);
@@ -74,7 +69,7 @@ GT(restart_nanosleep_eintr_remaining)
 {
     struct timespec t = {5, 0}, rem = {0, 0};
     handle(SA_RESTART); // makes no difference
-    in_ms(50);
+    gt_alarm(50);
     GT_ERR(nanosleep(&t, &rem), EINTR);
     GT_TRUE(rem.tv_sec == 4 && rem.tv_nsec > 0);
 }
@@ -124,7 +119,7 @@ GT(restart_clock_nanosleep_abs)
     handle(0);
     clock_gettime(CLOCK_MONOTONIC, &t);
     t.tv_sec += 5;
-    in_ms(30);
+    gt_alarm(30);
     GT_EQ(clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, 0), EINTR);
     clock_gettime(CLOCK_REALTIME, &t);
     GT_EQ(clock_nanosleep(CLOCK_REALTIME, TIMER_ABSTIME, &t, 0), 0);
@@ -136,10 +131,10 @@ GT(restart_poll)
     GT_OK(pipe(p));
     struct pollfd f = {p[0], POLLIN, 0};
     handle(SA_RESTART);
-    in_ms(30);
+    gt_alarm(30);
     GT_ERR(poll(&f, 1, 5000), EINTR);
     handle(0);
-    in_ms(30);
+    gt_alarm(30);
     GT_ERR(poll(&f, 1, -1), EINTR);
 }
 
@@ -148,16 +143,16 @@ GT(restart_futex_wait)
     uint32_t w = 0;
     struct timespec t = {5, 0};
     handle(0);
-    in_ms(30);
+    gt_alarm(30);
     GT_ERR(syscall(SYS_futex, &w, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 0, 0, 0, 0), EINTR);
-    in_ms(30);
+    gt_alarm(30);
     GT_ERR(syscall(SYS_futex, &w, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 0, &t, 0, 0), EINTR);
-    in_ms(30);
+    gt_alarm(30);
     GT_ERR(syscall(SYS_futex, &w, FUTEX_WAIT, 0, &t, 0, 0), EINTR);
     handle(SA_RESTART);
     t = (struct timespec){0, 150000000};
     long t0 = ms_now();
-    in_ms(30);
+    gt_alarm(30);
     GT_ERR(syscall(SYS_futex, &w, FUTEX_WAIT | FUTEX_PRIVATE_FLAG, 0, &t, 0, 0), EINTR);
     GT_TRUE(ms_now() - t0 < 140);
     GT_EQ(seen, 4);
@@ -191,7 +186,7 @@ GT(restart_waitpid)
         usleep(100000);
         _exit(4);
     }
-    in_ms(30);
+    gt_alarm(30);
     int st;
     GT_EQ(waitpid(p, &st, 0), p);
     GT_EQ(WEXITSTATUS(st), 4);
@@ -228,7 +223,7 @@ GT(restart_socket_accept)
     GT_OK(bind(s, &sa, sizeof(sa.sa_family))); // autobind
     GT_OK(listen(s, 1));
     handle(0);
-    in_ms(30);
+    gt_alarm(30);
     GT_ERR(accept(s, 0, 0), EINTR);
 }
 GT_MAIN

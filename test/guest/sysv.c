@@ -172,7 +172,7 @@ GT(sem_timeout_and_signal)
     GT_ERR(semtimedop(id, &b, 1, &ts), EAGAIN);
     struct sigaction sa = {.sa_handler = on_sig, .sa_flags = SA_RESTART};
     sigaction(SIGALRM, &sa, 0);
-    ualarm(20000, 0);
+    gt_alarm(20);
     GT_ERR(semop(id, &b, 1), EINTR);
     GT_EQ(semctl(id, 0, GETNCNT), 0);
     GT_OK(semctl(id, 0, IPC_RMID));

@@ -423,13 +423,13 @@ GT(interrupted)
     struct sigaction sa = {.sa_handler = on_sig};
     sigaction(SIGALRM, &sa, 0);
     GT_OK(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
-    ualarm(20000, 0);
+    gt_alarm(20);
     GT_ERR(read(s[0], &b, 1), EINTR);
     GT_EQ(got, SIGALRM);
     struct sockaddr_un a;
     socklen_t len;
     int l = listener("@in", SOCK_STREAM, &a, &len, 5);
-    ualarm(20000, 0);
+    gt_alarm(20);
     GT_ERR(accept(l, 0, 0), EINTR);
 }
 

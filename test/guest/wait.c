@@ -278,8 +278,7 @@ GT(wait_interrupted)
     if (!p)
         for (;;)
             pause();
-    struct itimerval it = {{0, 0}, {0, 30000}};
-    setitimer(0, &it, 0);
+    gt_alarm(30);
     GT_ERR(waitpid(p, 0, 0), EINTR);
     kill(p, SIGKILL);
     GT_EQ(waitpid(p, 0, 0), p);
