@@ -23,7 +23,7 @@ cleanup() {
     # With live-restore the containerd that dockerd started outlives it.
     [ -f "$T/exec/containerd/containerd.pid" ] && engine_pids+=("$(cat "$T/exec/containerd/containerd.pid")")
 }
-state_files() { find "$T/exec/runtime-nacre" /run/nacre -mindepth 1 ! -name moby ! -name .ids 2>/dev/null; }
+state_files() { find "$T"/exec/runtime-* /run/nacre -mindepth 1 ! -name moby ! -name .ids 2>/dev/null; }
 D() { timeout -s KILL 60 $DOCKER "$@" </dev/null; }
 R() { D run --rm "$@"; }
 state() { D inspect -f '{{.State.Status}} {{.State.ExitCode}} {{.State.OOMKilled}}' "$1" 2>&1; }

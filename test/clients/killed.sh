@@ -77,7 +77,7 @@ podman_gone() {
 podman_works() { [ "$(PODMAN run --rm $PRUN bb echo on 2>&1)" = on ]; }
 
 state_files() {
-    find "$T/exec/runtime-nacre" /run/nacre -mindepth 1 ! -name moby ! -name .ids -printf '%P\n' 2>/dev/null
+    find "$T"/exec/runtime-* /run/nacre -mindepth 1 ! -name moby ! -name .ids -printf '%P\n' 2>/dev/null
 }
 cleanup() {
     docker_gone

@@ -251,7 +251,7 @@ static int pub_alloc(struct st_aspace *as, int *fd)
 // while a stub is busy making a process and nobody waits for us; it has never been shown to anyone.
 static struct {
     struct spinlock lock;
-    struct st_aspace *as; // [lock] or null
+    struct st_aspace *as; // [lock; A] or null
     int sock;             // [lock] the stub's end
 } spare;
 
@@ -285,7 +285,7 @@ int st_space_take(uint32_t parity, bool watch, struct st_aspace **as, int *sock)
     spin_lock(&spare.lock);
     *as = spare.as;
     *sock = spare.sock;
-    spare.as = nullptr;
+    WRITE_SHARED(spare.as, nullptr);
     spin_unlock(&spare.lock);
     int err = *as ? 0 : space_make(watch, as, sock);
     if (!err)
@@ -306,7 +306,7 @@ void st_space_refill(void)
     spin_lock(&spare.lock);
     bool taken = !spare.as;
     if (taken) {
-        spare.as = as;
+        WRITE_SHARED(spare.as, as);
         spare.sock = sock;
     }
     spin_unlock(&spare.lock);
