@@ -116,7 +116,6 @@ bool user_shares_cpu(struct worker *w);     // one of its contexts runs on our C
 struct fiber *user_doze(struct worker *w);  // marks all as asleep, looks once more
 void user_look(struct worker *w, bool on);  // w looks at its contexts from now on, or no longer
 void user_give(struct worker *w);           // to a worker that looks, if there is one
-void user_adopt(struct worker *w);          // it is awake: a few that doze need not ring
 // timer.c
 ktime_t timer_next(void);             // earliest deadline, KTIME_MAX: none
 void timer_serve(void);               // runs what is due

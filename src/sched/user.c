@@ -13,11 +13,6 @@ __attribute__((no_sanitize("thread"))) static bool polled_any(const struct worke
     return ((const volatile struct list *)&w->polled)->next != &w->polled;
 }
 
-__attribute__((no_sanitize("thread"))) static bool dozing_any(const struct worker *w)
-{
-    return ((const volatile struct list *)&w->dozing)->next != &w->dozing;
-}
-
 static void user_unlink(struct worker *w, struct user_wait *uw)
 {
     list_del(&uw->link);
@@ -170,32 +165,4 @@ void user_give(struct worker *w)
     }
     spin_unlock(&w->user_lock);
     spin_unlock(&to->user_lock);
-}
-
-// The next one of them to call would ring, and another worker wake up for it.
-void user_adopt(struct worker *w)
-{
-    constexpr int few = 4;
-    int left = few;
-    for (int i = 0; i < sched_nworkers() && left; i++) {
-        struct worker *v = worker_at((w->id + i) % sched_nworkers());
-        struct worker *first = v->id < w->id ? v : w, *second = v->id < w->id ? w : v;
-        if (!dozing_any(v))
-            continue;
-        spin_lock(&first->user_lock);
-        if (second != first)
-            spin_lock(&second->user_lock);
-        list_for_each_safe(it, &v->dozing) {
-            struct user_wait *uw = list_entry(it, struct user_wait, link);
-            if (!left--)
-                break;
-            user_move(v, w, uw);
-            uw->asleep = false;
-            uw->set_asleep(uw, false);
-        }
-        if (second != first)
-            spin_unlock(&second->user_lock);
-        spin_unlock(&first->user_lock);
-        left = MAX(left, 0);
-    }
 }

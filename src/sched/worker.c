@@ -340,8 +340,6 @@ static struct fiber *worker_sleep(struct worker *w)
         cover_drop(w);
         poll_adapt(w);
         w->served_at = __rdtsc();
-        if (READ_SHARED(w->runq_len) && sched_tight())
-            user_adopt(w);
     }
     __atomic_store_n(&w->asleep, false, __ATOMIC_RELAXED);
     __atomic_sub_fetch(&sleeping, 1, __ATOMIC_SEQ_CST);
