@@ -49,7 +49,7 @@ int st_patch(struct pcontext *ctx, struct ppatch *p)
     m.len = READ_SHARED(a[2]);
     m.hole = READ_SHARED(a[3]);
     m.hole_bytes = READ_SHARED(a[4]);
-    if (m.len < 2 || m.len > 5 || !in_page(p, m.addr, m.len) ||
+    if (m.len < 2 || m.len > 5 || !in_page(p, m.addr, m.len) || m.addr + m.len > p->rip ||
         (m.hole && !in_page(p, m.hole, 5))) {
         st_kill(st_as(ctx->as), "the stub lied about a patch");
         return -ESRCH;
