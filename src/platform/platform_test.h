@@ -43,6 +43,9 @@ void guest_free(struct guest *g);
 // A space of its own with the code of platform_test.c, from entry.
 void guest_new(struct guest *g, const char *entry);
 extern const char g_zmm[], g_ymm[]; // there, for platform_fp_test.c
+extern const char g_start[], g_end[], g_regs[], g_spin[]; // ... and platform_space_test.c
+bool call_regs(struct guest *g);                  // the kernel of g_regs: looks at all registers
+void check_exit(struct guest *g, uint64_t code);
 // Until exit (call 60), an event that is no call, or until the handler says so.
 void guest_run(struct guest *g);
 // The same in a fiber of its own, which frees the context at the end.
