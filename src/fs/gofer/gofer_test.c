@@ -2,10 +2,8 @@
 // Client and server against each other: a Gofer in a child process serves a fresh directory, a fiber
 // works on it through the VFS. The same steps run with our extensions, without donation, as a shared
 // mount and in plain 9P2000.L.
-#include "base/assert.h"
+#include "fs/gofer/gofer_test.h"
 #include "base/test.h"
-#include "fs/gofer/gfs.h"
-#include "gofer/server.h"
 #include "host/raw.h"
 #include "kern/cred.h"
 #include "mem/uio.h"
@@ -21,19 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-struct setup {
-    bool donate, exclusive, plain, readonly;
-    uint32_t seed; // not 0: a server that lies
-    char dir[64];
-    int sock, hostdir;
-    pid_t server;
-    struct gofer_client *c;
-    struct lookup_ctx ctx;
-    struct super *sb;
-};
-
-static void lying_server(struct setup *s, int sock, uint32_t seed);
-static void serve(struct setup *s)
+void serve(struct setup *s)
 {
     int sv[2];
     strcpy(s->dir, "/tmp/nacre-gofer-XXXXXX");
@@ -53,7 +39,7 @@ static void serve(struct setup *s)
     close(sv[1]);
     s->sock = sv[0];
 }
-static void clean(struct setup *s, int want)
+void clean(struct setup *s, int want)
 {
     int st = -1;
     waitpid(s->server, &st, 0);
@@ -63,20 +49,6 @@ static void clean(struct setup *s, int want)
     snprintf(cmd, sizeof(cmd), "chmod -R u+rwx %s; rm -rf %s", s->dir, s->dir);
     assert_int_equal(system(cmd), 0);
 }
-
-#define OK(x)                                                          \
-    ({                                                                 \
-        long ok_v = (long)(x);                                         \
-        if (ok_v < 0)                                                  \
-            panic("%s:%d: %s gave %ld", __FILE__, __LINE__, #x, ok_v); \
-        ok_v;                                                          \
-    })
-#define EQ(a, b)                                                                          \
-    do {                                                                                  \
-        long long eq_a = (long long)(a), eq_b = (long long)(b);                           \
-        if (eq_a != eq_b)                                                                 \
-            panic("%s:%d: %s is %lld, not %lld", __FILE__, __LINE__, #a, eq_a, eq_b);     \
-    } while (0)
 
 static struct file *open_at(struct setup *s, const char *p, int flags)
 {
@@ -124,11 +96,7 @@ static void host(struct setup *s, const char *cmd)
     EQ(system(buf), 0);
 }
 
-struct counter {
-    struct dir_context dc;
-    int n;
-};
-static bool count_one(struct dir_context *dc, const char *name, size_t n, uint64_t ino,
+bool count_one(struct dir_context *dc, const char *name, size_t n, uint64_t ino,
                       uint8_t dtype, int64_t next)
 {
     struct counter *c = container_of(dc, struct counter, dc);
@@ -495,7 +463,6 @@ static void sequences(struct setup *s)
     file_put(f);
 }
 
-static void mount_at_root(struct setup *s);
 static void start_mount(struct setup *s)
 {
     c9_offer_plain = s->plain;
@@ -504,7 +471,7 @@ static void start_mount(struct setup *s)
     OK(gofer_mount(s->c, "0", s->exclusive, s->readonly, &s->sb));
     mount_at_root(s);
 }
-static void mount_at_root(struct setup *s)
+void mount_at_root(struct setup *s)
 {
     struct mount *m = mount_new(s->sb, s->sb->root, 0);
     CHECK(m);
@@ -528,7 +495,7 @@ static void end_mount(struct setup *s)
     EQ(s->c->nfids, 0);
     gofer_client_put(s->c);
 }
-static void last_one(UNUSED void *arg)
+void last_one(UNUSED void *arg)
 {
     sched_stop();
 }
@@ -669,139 +636,6 @@ static void crowd(void *arg)
         fiber_park(ktime_now() + 1000000, PARK_UNINTERRUPTIBLE);
     end_mount(s);
     fiber_exit(last_one, nullptr);
-}
-
-// --- a server that lies: nothing that it says may do more than make calls fail ---
-static void lie(struct server *sv, long n, uint32_t x)
-{
-    uint32_t at = (x >> 8) % (uint32_t)n;
-    switch (x % 8) {
-    case 0: // any byte of the body
-        sv->tx[at < 7 ? 7 % n : at] ^= (uint8_t)(x >> 24);
-        break;
-    case 1:
-        sv->tx[at] = (uint8_t)(x >> 24);
-        break;
-    case 2: // another size
-        memcpy(sv->tx, &x, 4);
-        break;
-    case 3: { // a descriptor that nobody may want
-        int *fd = sv->nmany ? &sv->many[x % sv->nmany] : &sv->donated;
-        if (*fd >= 0)
-            close(*fd);
-        *fd = x & 0x1000 ? open("/", O_RDONLY) : x & 0x2000 ? open("/dev/null", O_RDWR)
-                                                            : open("/etc/passwd", O_PATH);
-        break;
-    }
-    case 4: // none
-        server_drop(sv);
-        break;
-    case 5: // big numbers
-        for (long i = at; i < n && i < (long)at + 8; i++)
-            if (i >= 7)
-                sv->tx[i] = 0xff;
-        break;
-    }
-}
-static void lying_server(struct setup *s, int sock, uint32_t seed)
-{
-    struct gofer_root root = {.fd = s->hostdir, .parent = -1, .donate = true};
-    struct server sv;
-    if (server_init(&sv, sock, &root, 1))
-        _exit(1);
-    for (int served = 0;; served++) {
-        long n = recv(sock, sv.rx, NP_MSIZE_MAX, 0);
-        if (n <= 0)
-            _exit(0);
-        n = server_handle(&sv, sv.rx, (size_t)n);
-        if (n <= 0)
-            _exit(0);
-        seed = seed * 1664525 + 1013904223;
-        if (served > 3 && (seed >> 16) % 12 == 0)
-            lie(&sv, n, seed >> 3);
-        if (server_reply(&sv, (size_t)n))
-            _exit(0);
-    }
-}
-static void try_all(struct setup *s)
-{
-    char buf[64];
-    for (int i = 0; i < 60 && !s->c->dead; i++) {
-        struct file *f;
-        struct path p;
-        struct kstat st;
-        struct counter k = {.dc = {.emit = count_one}};
-        snprintf(buf, sizeof(buf), "/f%d", i % 5);
-        if (vfs_open(&s->ctx, AT_FDCWD, buf, O_RDWR | O_CREAT, 0644, 0, &f) == 0) {
-            struct uiovec v;
-            struct uio u = uio_kernel(&v, buf, 8);
-            (void)!file_write(f, &u, nullptr);
-            (void)!file_read_kernel(f, buf, 8, 0);
-            struct memobj *o;
-            int fd;
-            if (f->ops->mmap(f, &o) == 0) {
-                (void)!o->ops->hostfd(o, i & 1, i & 1, &fd);
-                memobj_put(o);
-            }
-            file_put(f);
-        }
-        (void)!vfs_mkdir(&s->ctx, AT_FDCWD, "/d", 0755);
-        (void)!vfs_symlink(&s->ctx, "d", AT_FDCWD, "/ln");
-        (void)!vfs_link(&s->ctx, AT_FDCWD, "/f1", AT_FDCWD, "/d/g", 0);
-        (void)!vfs_rename(&s->ctx, AT_FDCWD, "/f2", AT_FDCWD, "/d/h", 0);
-        if (vfs_open(&s->ctx, AT_FDCWD, "/ln", O_RDONLY | O_DIRECTORY, 0, 0, &f) == 0) {
-            (void)!f->ops->readdir(f, &k.dc);
-            file_put(f);
-        }
-        if (path_lookup(&s->ctx, AT_FDCWD, "/d/h", 0, &p) == 0) {
-            (void)!vfs_getattr(&p, &st);
-            (void)!p.dentry->inode->ops->listxattr(p.dentry->inode, buf, sizeof(buf));
-            path_put(p);
-        }
-        (void)!vfs_unlink(&s->ctx, AT_FDCWD, "/d/h");
-        if (i % 10 == 0 && vfs_open(&s->ctx, AT_FDCWD, "/", O_RDONLY | O_DIRECTORY, 0, 0, &f) == 0) {
-            (void)!f->ops->readdir(f, &k.dc); // for what is opened ahead
-            file_put(f);
-        }
-        for (int n = 0; n < 5; n++) {
-            snprintf(buf, sizeof(buf), "/f%d", n);
-            if (i % 10 == 0 && vfs_open(&s->ctx, AT_FDCWD, buf, O_RDONLY, 0, 0, &f) == 0) {
-                (void)!file_read_kernel(f, buf, 8, 0);
-                file_put(f);
-            }
-        }
-        dcache_shrink(s->sb, 0);
-    }
-}
-static void lied_to(void *arg)
-{
-    struct setup *s = arg;
-    if (gofer_client_new(s->sock, &s->c) == 0) {
-        if (gofer_mount(s->c, "0", s->exclusive, false, &s->sb) == 0) {
-            mount_at_root(s);
-            try_all(s);
-            fs_context_put(s->ctx.fs);
-            cred_put((struct cred *)s->ctx.cred);
-            super_put(s->sb);
-        }
-        EQ(ref_count(&s->c->ref), 1);
-        gofer_client_put(s->c);
-    }
-    fiber_exit(last_one, nullptr);
-}
-TEST(gofer_that_lies)
-{
-    for (uint32_t seed = 1; seed <= 60; seed++) {
-        struct setup s = {.donate = true, .exclusive = seed & 1, .seed = seed};
-        serve(&s);
-        struct sched_config cfg = {.nworkers = 1};
-        assert_int_equal(sched_init(&cfg), 0);
-        struct fiber *f = fiber_new(lied_to, &s, nullptr);
-        assert_non_null(f);
-        fiber_start(f);
-        sched_run();
-        clean(&s, 0);
-    }
 }
 
 static void run(struct setup s, void (*fn)(void *))
