@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # Thin front of meson: see README.md. BUILD chooses the build folder, MESONFLAGS its options when it
-# is made. The hardened release build (ThinLTO, cfi-icall, no debug checks):
-#   make BUILD=build-release MESONFLAGS="-Dproduction=true -Ddebug_checks=false"
+# is made. `make release` is the hardened build (ThinLTO, cfi-icall, no debug checks) that `make install`
+# installs; `make` and the tests use one with debug checks.
 BUILD ?= build
 MESONFLAGS ?=
 CMD ?= echo "hello from $$(uname -sr), pid $$$$, $$(ls / | wc -l) entries in /"
 PREFIX ?= /usr/local
+RELEASE ?= build-release
 export BUILD CMD
 
 all: build
@@ -47,10 +48,13 @@ lint:
 doc: build
 	@tools/doc.sh $(BUILD)/nacre
 
-install: build
-	@meson install -C $(BUILD) --quiet
+release:
+	@$(MAKE) --no-print-directory BUILD=$(RELEASE) MESONFLAGS="$(MESONFLAGS) -Dproduction=true -Ddebug_checks=false" build
+
+install: release
+	@meson configure $(RELEASE) --prefix=$(PREFIX) && meson install -C $(RELEASE) --quiet
 
 clean:
-	@rm -rf $(BUILD) $(BUILD)-san-* $(BUILD)-fuzz
+	@rm -rf $(BUILD) $(BUILD)-san-* $(BUILD)-fuzz $(RELEASE)
 
-.PHONY: all deps setup build run test soak bench lint doc install clean
+.PHONY: all deps setup build run test soak bench lint doc release install clean

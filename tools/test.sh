@@ -13,7 +13,7 @@ NACRE=$PWD/$BUILD/nacre
 PLATFORMS=${PLATFORMS:-systrap ptrace}
 FAST=${FAST:-on}
 FAST_PAIR="clone cred fastpath fork futex jobctl patch position pthread signal signalfd sigrestart timers window"
-PARTS=${*:-lint doc unit sanitizers fuzz guest e2e walls clients leftovers}
+PARTS=${*:-lint doc unit sanitizers fuzz guest e2e walls clients release leftovers}
 passed=0 failed=0
 failures=()
 
@@ -212,6 +212,16 @@ part_clients() {
         script "clients/$(basename "$s" .sh)" env NACRE="$NACRE" PLATFORM=systrap timeout -s INT -k 60 600 bash "$s"
         grep -a '^skip ' "$out/s"
     done
+}
+
+# The build that is installed (ThinLTO, cfi-icall, traps, no debug checks): what it alone could break.
+part_release() {
+    if ! limit 1500 make release >"$out/release" 2>&1; then bad "make release"; tail -n 15 "$out/release"; return; fi
+    unit_run unit-release build-release/unit
+    local NACRE=$PWD/build-release/nacre PLATFORMS=systrap name
+    build_guest
+    for name in ${GUEST:-$FAST_PAIR mmap exec pipe epoll unix_stream overlay proc_self pty tmpfs}; do guest_on "$name" systrap; done
+    E2E="${E2E:-cli lifecycle exec programs}" part_e2e
 }
 
 # What the parts before must not leave: processes, mounts, files in /tmp, state of containers.

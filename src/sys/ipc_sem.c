@@ -344,13 +344,17 @@ static void forget_adjustments(struct sem_set *s, uint32_t from, uint32_t n)
 // GETVAL GETPID GETNCNT GETZCNT SETVAL
 static long sem_one(struct task *t, int id, int num, int cmd, int val)
 {
+    if (cmd == SETVAL && (val < 0 || val > SEMVMX))
+        return -ERANGE; // before anything else, as on Linux
     mutex_lock(&sems.lock);
     struct ipc_obj *o = ipc_by_id(&sems, t->ipc, id);
-    long ret = o ? ipc_may(o, t->cred, cmd == SETVAL ? 0222 : 0444) : -EINVAL;
+    long ret = o ? 0 : -EINVAL;
+    if (!ret && cmd == SETVAL && (num < 0 || (uint32_t)num >= set_of(o)->n))
+        ret = -EINVAL;
+    if (!ret)
+        ret = ipc_may(o, t->cred, cmd == SETVAL ? 0222 : 0444);
     if (!ret && (num < 0 || (uint32_t)num >= set_of(o)->n))
         ret = -EINVAL;
-    if (!ret && cmd == SETVAL && (val < 0 || val > SEMVMX))
-        ret = -ERANGE;
     if (!ret) {
         struct sem_set *s = set_of(o);
         struct sem *m = &s->sem[num];

@@ -112,7 +112,10 @@ GT(sem_basic)
     GT_ERR(op(id, 3, 1, 0), EFBIG);
     u.val = 40000;
     GT_ERR(semctl(id, 0, SETVAL, u), ERANGE);
+    GT_ERR(semctl(0x7fffffff, 9, SETVAL, u), ERANGE); // before the set is looked for
+    GT_ERR(semctl(id, 9, GETVAL), EINVAL);
     u.val = 32767;
+    GT_ERR(semctl(id, 9, SETVAL, u), EINVAL);
     GT_OK(semctl(id, 0, SETVAL, u));
     GT_ERR(op(id, 0, 1, 0), ERANGE);
     struct sembuf b[600] = {0};

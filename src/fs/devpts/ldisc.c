@@ -315,6 +315,8 @@ static void in_put(struct ldisc *l, uint8_t c)
 
 static void end_line(struct ldisc *l, uint8_t c)
 {
+    if (l->head - l->tail >= LDISC_IN) // no place left (PARMRK doubles bytes): over the last one
+        l->head--;
     uint32_t at = l->head;
     in_put(l, c);
     set_flag(l, at, true);
@@ -451,8 +453,6 @@ static void receive_byte(struct ldisc *l, uint8_t c)
         bool full = in_full(l);
         if (LFLAG(ICANON) && (!full || c == '\n' || is_cc(l, VEOF, c) || is_cc(l, VERASE, c) ||
                               is_cc(l, VKILL, c) || is_cc(l, VWERASE, c))) {
-            if (full && l->head - l->tail >= LDISC_IN && c == '\n')
-                l->head--; // the end goes over the last byte
             if (receive_canon(l, c))
                 return;
         }

@@ -98,6 +98,29 @@ TEST(ldisc_full_line)
     free(l);
 }
 
+// PARMRK doubles 0xff, so the last place can be gone before the end comes: it goes over the last byte.
+TEST(ldisc_end_of_file_without_a_place)
+{
+    struct ldisc *l = ld_new();
+    struct termios2 t = l->tio;
+    t.c_lflag &= ~(uint32_t)ECHO;
+    t.c_iflag |= PARMRK;
+    ldisc_set_termios(l, &t);
+    in(l, "first");
+    for (uint32_t i = 5; i < LDISC_IN - 2; i++)
+        in(l, "x");
+    in(l, "\377");
+    assert_int_equal(l->head - l->tail, LDISC_IN);
+    in(l, "\004");
+    assert_int_equal(l->head - l->tail, LDISC_IN);
+    uint8_t b[8192];
+    bool eol;
+    assert_int_equal(ldisc_read(l, b, sizeof(b), &eol), LDISC_IN - 1);
+    assert_true(eol);
+    assert_memory_equal(b, "first", 5);
+    free(l);
+}
+
 TEST(ldisc_mode_switch_keeps_input)
 {
     struct ldisc *l = ld_new();
