@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <json-c/json.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@ struct edit {
     const char *file;
     char exe[4096];
     char backup[4096];
+    char real[PATH_MAX];   // where file leads, if it is a link
     bool install;
     char *old;             // owned; "" when there is no file
     bool existed;
@@ -201,6 +203,12 @@ static const char *line_after(const char *text, const char *want)
     return nullptr;
 }
 
+// Does another runtime of this containerd keep to systemd's cgroups? The kubelet has one driver for all.
+static bool uses_systemd(const char *text)
+{
+    return line_after(text, "SystemdCgroup = true") || line_after(text, "SystemdCgroup=true");
+}
+
 static int containerd_version(const char *text)
 {
     for (const char *line = text; line && *line && line[strspn(line, " \t")] != '[';) {
@@ -242,8 +250,8 @@ static int edit_containerd(struct edit *x, struct err *e)
     if (x->install) {
         snprintf(block, sizeof(block),
                  "[%s]\n  runtime_type = \"io.containerd.runc.v2\"\n"
-                 "  pod_annotations = [\"io.kubernetes.cri.*\"]\n[%s.options]\n  BinaryName = \"%s\"\n",
-                 table, table, x->exe);
+                 "  pod_annotations = [\"io.kubernetes.cri.*\"]\n[%s.options]\n  BinaryName = \"%s\"\n%s",
+                 table, table, x->exe, uses_systemd(text) ? "  SystemdCgroup = true\n" : "");
         marked(x, block);
     }
     x->empty = strcmp(text, "version = 2\n") == 0;
@@ -312,6 +320,9 @@ static int prepare(struct edit *x, const struct engine *g, struct err *e)
         snprintf(own, sizeof(own), "%.4000s/.config/containers/containers.conf", home);
         x->file = own;
     }
+    // What a link leads to is edited; the link stays.
+    if (realpath(x->file, x->real))
+        x->file = x->real;
     if ((size_t)snprintf(x->backup, sizeof(x->backup), "%s.before-nacre", x->file) >= sizeof(x->backup))
         return err_set(e, -ENAMETOOLONG, "%s: name too long", x->file);
     return 0;

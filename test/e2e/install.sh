@@ -24,6 +24,9 @@ is docker-backup "$old" "$(cat "$f.before-nacre")"
 N install docker --config "$f" --runtime-name n2 >/dev/null; is docker-second-name "['nacre', 'n2', 'other']" "$(json "$f" 'sorted(c["runtimes"], key=lambda k: (k == "other", k == "n2"))')"
 N uninstall docker --config "$f" --runtime-name n2 >/dev/null
 N uninstall docker --config "$f" >/dev/null; is docker-uninstall "['other'] False" "$(json "$f" 'list(c["runtimes"]), "default-runtime" in c' | tr -d '(),' )"
+mkdir "$t/elsewhere" && mv "$f" "$t/elsewhere/d.json" && ln -s "$t/elsewhere/d.json" "$f"
+N install docker --config "$f" >/dev/null
+is docker-link "$NACRE $t/elsewhere/d.json" "$(json "$f" 'c["runtimes"]["nacre"]["path"]') $(readlink "$f")"
 printf '{broken' >"$f"; N install docker --config "$f" >/dev/null; is docker-broken "1 {broken" "$? $(cat "$f")"
 printf '{"runtimes":[]}' >"$f"; N install docker --config "$f" >/dev/null; is docker-wrong-type 1 $?
 
@@ -50,6 +53,12 @@ printf 'version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.na
 N install containerd --config "$f" >/dev/null; is containerd-by-hand 1 $?
 printf 'root = "/x"\n' >"$f"; N install containerd --config "$f" >/dev/null
 is containerd-version-1 "$NACRE" "$(toml "$f" 'c["plugins"]["cri"]["containerd"]["runtimes"]["nacre"]["options"]["BinaryName"]')"
+
+printf 'version = 2\n[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]\n  SystemdCgroup = true\n' >"$f"
+N install containerd --config "$f" >/dev/null; is containerd-systemd True "$(toml "$f" "$r['options']['SystemdCgroup']")"
+sed -i 's/SystemdCgroup = true/SystemdCgroup = false/' "$f"
+N uninstall containerd --config "$f" >/dev/null; N install containerd --config "$f" >/dev/null
+is containerd-no-systemd False "$(toml "$f" "'SystemdCgroup' in $r['options']")"
 
 # podman
 f=$t/containers.conf
