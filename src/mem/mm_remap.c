@@ -58,18 +58,14 @@ static void join_source(struct mm *mm, uint64_t old, uint64_t old_len)
         if (!n || n->start != v->end || !vma_is_anon(n) || ((n->flags ^ v->flags) & ~VMA_ACCOUNT))
             return;
         uint32_t flags = n->flags, vflags = v->flags;
-        uint64_t off = n->off;
-        struct vma *lower = v;
         n->flags = v->flags |= flags & VMA_ACCOUNT;
-        n->off = v->off + (v->end - v->start);
-        uint64_t end = n->end;
-        v = vma_merge(mm->vmas, vma_merge(mm->vmas, v)); // what follows may now continue it too
-        if (v->end < end) { // they differ in more than that
+        if (!vma_same_kind(v, n)) { // they differ in more than that
             n->flags = flags;
-            n->off = off;
-            lower->flags = vflags;
+            v->flags = vflags;
             return;
         }
+        n->off = v->off + (v->end - v->start);
+        v = vma_merge(mm->vmas, vma_merge(mm->vmas, v)); // what follows may now continue it too
     }
 }
 

@@ -609,6 +609,25 @@ TEST(mm_mremap_dontunmap_and_duplicate)
     teardown();
 }
 
+// A move over areas that differ in what is counted, behind one that the first would then join.
+TEST(mm_mremap_over_what_cannot_be_joined)
+{
+    setup();
+    constexpr uint64_t at = 32 * PAGE_SIZE;
+    struct mmap_args a = {.len = PAGE_SIZE, .flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, .lim = no_limits};
+    for (uint64_t i = 0; i < 3; i++) { // counted and not accessible, not counted, counted and accessible
+        a.addr = at + i * PAGE_SIZE;
+        a.prot = i == 1 ? PROT_NONE : PROT_READ | PROT_WRITE;
+        assert_int_equal(mm_mmap(mm, ctx, &a), a.addr);
+    }
+    assert_int_equal(mm_mprotect(mm, ctx, at, PAGE_SIZE, PROT_NONE), 0);
+    assert_int_equal(mm_mremap(mm, ctx, at + PAGE_SIZE, 2 * PAGE_SIZE, 3 * PAGE_SIZE, MREMAP_MAYMOVE, 0,
+                               &no_limits), -EFAULT);
+    assert_int_equal(mm->vmas->count, 3);
+    fake_compare(mm);
+    teardown();
+}
+
 TEST(mm_names_and_maps_text)
 {
     setup();
