@@ -37,6 +37,9 @@ static void die(const char *what)
 
 static void b_getpid(int n) { while (n--) syscall(SYS_getpid); }
 static void b_umask(int n) { while (n--) syscall(SYS_umask, 022); }
+static void b_handover(int n) { while (n--) syscall(SYS_getpriority, 0, 0); } // nothing answers it but the kernel
+static void b_getrandom(int n) { while (n--) syscall(SYS_getrandom, buf, 16, 0); }
+static void b_getrandom_long(int n) { while (n--) syscall(SYS_getrandom, buf, 256, 0); }
 static void b_clock(int n)
 {
     struct timespec t;
@@ -245,6 +248,9 @@ static const struct {
 } benches[] = {
     {"getpid", b_getpid, 20000},
     {"umask", b_umask, 20000},
+    {"a call that needs the kernel", b_handover, 20000},
+    {"getrandom 16", b_getrandom, 20000},
+    {"getrandom 256", b_getrandom_long, 10000},
     {"clock_gettime (vDSO)", b_clock, 100000},
     {"clock_gettime (syscall)", b_clock_sys, 20000},
     {"pread 4 KiB cached", b_pread, 10000},

@@ -543,7 +543,7 @@ int mqueue_open(struct task *t, const char *name, int flags, uint32_t mode, cons
         if (attr)
             err = check_attr(attr, t->cred);
         if (!err)
-            err = create_named(sb, name, mode & ~READ_SHARED(t->fs->umask), attr, t->cred, &created);
+            err = create_named(sb, name, mode & ~fs_umask(t->fs), attr, t->cred, &created);
     }
     if (!err)
         err = vfs_lookup_child(sb->root, name, strlen(name), &d);

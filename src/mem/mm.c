@@ -74,6 +74,7 @@ static struct mm *mm_alloc(void)
 }
 
 void (*mm_windows_free)(struct mm *mm);
+void (*mm_umask_free)(struct mm *mm);
 
 static void mm_free(struct mm *mm)
 {
@@ -229,6 +230,8 @@ void mm_put(struct mm *mm)
         return;
     if (mm->windows)
         mm_windows_free(mm);
+    if (READ_SHARED(mm->umask))
+        mm_umask_free(mm);
     mm_ops(mm)->aspace_free(mm->as);
     mm_free(mm);
 }

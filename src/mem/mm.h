@@ -53,6 +53,7 @@ struct mm {
     struct mm_limits lim;       // [lock] as last seen, for calls that are not given them
     struct mm_patches *patches; // [A] set once, with mm->lock: mm_patch.c
     struct winspace *windows;   // [vfs/window.c] owned; null: nothing was published
+    struct fs_context *umask;   // [vfs/umask.c] weak: whose umask lies in as->umask; or null
     struct mm_undo undo;        // [lock] of the last deferred call
     uint64_t retry_addr;        // [lock] fault that was retried, and how often in a row
     unsigned retry_n;
@@ -90,7 +91,9 @@ MUST_CHECK int mm_fork(struct mm *mm, struct pcontext *caller, struct mm **child
 struct mm *mm_get(struct mm *mm);
 void mm_put(struct mm *mm); // last: aspace_free
 
-extern void (*mm_windows_free)(struct mm *mm); // before the address space goes; set by vfs/window.c
+// Before the address space goes; set by vfs/window.c and vfs/umask.c.
+extern void (*mm_windows_free)(struct mm *mm);
+extern void (*mm_umask_free)(struct mm *mm);
 
 struct mmap_args {
     uint64_t addr, len, off;

@@ -22,6 +22,7 @@ struct aspace {
     const struct platform_ops *ops;
     struct pub_file *files; // PUB_FILES lines that the stub reads (vfs/window.c writes them); or null
     struct pub_pos *pos;    // with them: their file positions, in hostile memory
+    uint64_t *umask;        // with them: the word that vfs/umask.c lends, in hostile memory
 };
 struct pcontext {
     const struct platform_ops *ops;

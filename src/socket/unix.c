@@ -209,7 +209,7 @@ static int bind_path(struct unix_sock *u, struct task *t, struct sockaddr_un *su
         return -ENOMEM;
     struct lookup_ctx ctx = task_lookup_ctx(t);
     struct path path;
-    int err = vfs_bind_socket(&ctx, name, S_IFSOCK | (0777 & ~READ_SHARED(t->fs->umask)), &path);
+    int err = vfs_bind_socket(&ctx, name, S_IFSOCK | (0777 & ~fs_umask(t->fs)), &path);
     if (err) {
         addr_put(a);
         return err;

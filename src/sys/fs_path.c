@@ -320,5 +320,5 @@ long sys_chroot(struct task *t, uaddr_t name)
 }
 long sys_umask(struct task *t, uint32_t mask)
 {
-    return __atomic_exchange_n(&t->fs->umask, mask & 0777, __ATOMIC_RELAXED);
+    return fs_umask_set(t->fs, mask, t->mm);
 }

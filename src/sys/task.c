@@ -437,6 +437,7 @@ static int unshare_files(struct task *t, uint64_t flags)
     spin_lock(&t->task_lock);
     t->fs = fs;
     spin_unlock(&t->task_lock);
+    task_public_stale_self(t);
     fs_context_put(old);
     return 0;
 }

@@ -72,6 +72,7 @@ static void public_write(struct task *t)
     WRITE_SHARED(p->gid, t->cred->gid);
     WRITE_SHARED(p->egid, t->cred->egid);
     WRITE_SHARED(p->files, t->files ? fdtab_id(t->files) : 0);
+    WRITE_SHARED(p->fs, t->fs ? t->fs->id : 0);
     WRITE_SHARED(p->ncpus, (uint32_t)machine_ncpus());
     WRITE_SHARED(p->affinity, __atomic_load_n(&t->cpu_affinity, __ATOMIC_RELAXED) & cpus_visible());
     bool traced = t->strace || t->ptrace || seccomp_wants_all(t);

@@ -78,7 +78,7 @@ int vfs_mkdir(const struct lookup_ctx *c, int dirfd, const char *name, uint32_t 
     if (!err && !di->ops->mkdir)
         err = -EPERM;
     if (!err) {
-        mode = S_IFDIR | (mode & 01777 & ~READ_SHARED(c->fs->umask));
+        mode = S_IFDIR | (mode & 01777 & ~fs_umask(c->fs));
         err = di->ops->mkdir(di, s.d, mode, c->cred);
     }
     return spot_end(&s, err, IN_CREATE | IN_ISDIR);
@@ -99,7 +99,7 @@ static int do_mknod(const struct lookup_ctx *c, int dirfd, const char *name, uin
     if (err)
         return err;
     struct inode *di = dentry_inode(s.dir.dentry);
-    mode = vfs_new_mode(di, fmt | (mode & 07777), READ_SHARED(c->fs->umask), c->cred);
+    mode = vfs_new_mode(di, fmt | (mode & 07777), fs_umask(c->fs), c->cred);
     err = may_create(di, c->cred);
     bool dev = fmt == S_IFCHR || fmt == S_IFBLK;
     if (!err && dev && !(fmt == S_IFCHR && rdev == 0) && !cred_capable(c->cred, CAP_MKNOD))

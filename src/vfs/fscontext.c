@@ -16,6 +16,8 @@ struct fs_context *fs_context_new(struct path root, struct mntns *ns)
     fs->root = path_get(root);
     fs->cwd = path_get(root);
     fs->umask = 022;
+    static uint64_t last;
+    fs->id = __atomic_add_fetch(&last, 1, __ATOMIC_RELAXED);
     fs->ns = mntns_get(ns);
     return fs;
 }
@@ -32,7 +34,7 @@ struct fs_context *fs_context_dup(struct fs_context *old)
     }
     path_put(fs->cwd);
     fs->cwd = cwd;
-    fs->umask = READ_SHARED(old->umask);
+    fs->umask = fs_umask(old);
     return fs;
 }
 
@@ -46,6 +48,7 @@ void fs_context_put(struct fs_context *fs)
 {
     if (!fs || !ref_put(&fs->ref))
         return;
+    umask_recall(fs);
     path_put(fs->cwd);
     path_put(fs->root);
     mntns_put(fs->ns);

@@ -61,5 +61,6 @@ void dentry_print(struct dentry *d, struct strbuf *out); // from the root of its
 // --- file.c ---
 extern const struct file_ops opath_file_ops; // nothing works
 void file_abort(struct file *f);             // a file whose open failed: no release
+void umask_recall(struct fs_context *fs); // umask.c: before fs goes
 // The mode of a new inode: set-group-ID rules and umask.
 uint32_t vfs_new_mode(const struct inode *dir, uint32_t mode, uint32_t umask, const struct cred *c);

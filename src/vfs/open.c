@@ -157,7 +157,7 @@ look:
         else if (!(err = may_create(di, cred)))
             err = di->ops->create ? 0 : -EACCES;
         if (!err) {
-            uint32_t m = vfs_new_mode(di, S_IFREG | (mode & 07777), READ_SHARED(w->c->fs->umask), cred);
+            uint32_t m = vfs_new_mode(di, S_IFREG | (mode & 07777), fs_umask(w->c->fs), cred);
             err = di->ops->create(di, d, m, cred);
         }
         if (!err && !d->inode)
@@ -199,7 +199,7 @@ static int open_tmpfile(struct walk *w, int flags, uint32_t mode, struct file **
     if (!d)
         return -ENOMEM;
     mutex_lock(&di->lock);
-    mode = vfs_new_mode(di, S_IFREG | (mode & 07777), READ_SHARED(w->c->fs->umask), cred);
+    mode = vfs_new_mode(di, S_IFREG | (mode & 07777), fs_umask(w->c->fs), cred);
     err = di->dead ? -ENOENT : di->ops->tmpfile(di, d, mode, cred);
     mutex_unlock(&di->lock);
     if (!err) {

@@ -317,13 +317,19 @@ struct fs_context {
     struct ref ref;
     struct mutex lock;
     struct path cwd, root; // [lock]
-    uint32_t umask;        // [A]
+    uint32_t umask;        // [umask.c] not true while it is lent: fs_umask()
+    struct mm *umask_lent; // [A, umask.c] weak: whose stub has it; or null
+    uint64_t id;           // [C] never used again
     struct mntns *ns;      // [C] ref
 };
 MUST_CHECK struct fs_context *fs_context_new(struct path root, struct mntns *ns); // cwd = root
 MUST_CHECK struct fs_context *fs_context_dup(struct fs_context *);
 struct fs_context *fs_context_get(struct fs_context *);
 void fs_context_put(struct fs_context *);
+// umask.c. The value now; and umask(2) by a task that has mm (or null), whose stub may then answer such
+// calls itself.
+uint32_t fs_umask(struct fs_context *);
+uint32_t fs_umask_set(struct fs_context *, uint32_t mask, struct mm *mm);
 // root and cwd become `to` where they are exactly `from` (pivot_root).
 void fs_context_replace(struct fs_context *fs, const struct path *from, const struct path *to);
 

@@ -243,7 +243,7 @@ int proc_show_status(struct strbuf *out, struct proc_inode *p)
     strbuf_str(out, "Name:\t");
     put_escaped_comm(out, comm);
     if (fs) {
-        strbuf_fmt(out, "\nUmask:\t%04o", READ_SHARED(fs->umask));
+        strbuf_fmt(out, "\nUmask:\t%04o", fs_umask(fs));
         fs_context_put(fs);
     }
     strbuf_fmt(out, "\nState:\t%c (%s)\nTgid:\t%d\nNgid:\t0\nPid:\t%d\nPPid:\t%d\nTracerPid:\t0\n",

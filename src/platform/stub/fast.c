@@ -134,6 +134,21 @@ static bool sigaltstack(const struct ppublic *p, struct stub_ucontext *uc)
     return put(uc->rsi, ss, 3);
 }
 
+// The mask is the process's and the kernel's at once: in the space's word as long as it names what our
+// task's umask belongs to. Both a vfork child and a thread that has unshared its own are of the same
+// memory and have another number.
+static bool umask(const struct ppublic *p, const struct stub_ucontext *uc, long *ret)
+{
+    uint64_t *at = &((struct slot *)stub_slots)->umask, word = LOAD(*at);
+    for (int i = 0; i < 8 && p->fs && word >> 9 == p->fs; i++) {
+        *ret = (long)(word & PUB_UMASK);
+        if (__atomic_compare_exchange_n(at, &word, pub_umask(p->fs, uc->rdi), false,
+                                        __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+            return true;
+    }
+    return false;
+}
+
 // --- processors ----------------------------------------------------------------------------------
 static bool getcpu(const struct ppublic *p, struct stub_ucontext *uc)
 {
@@ -243,6 +258,7 @@ static bool answer(struct slot *s, const struct ppublic *p, struct stub_ucontext
     case __NR_geteuid: *ret = p->euid; return true;
     case __NR_getgid: *ret = p->gid; return true;
     case __NR_getegid: *ret = p->egid; return true;
+    case __NR_umask: return umask(p, uc, ret);
     case __NR_sched_yield: call6(__NR_sched_yield, 0, 0, 0, 0, 0, 0); return true;
     case __NR_getcpu: return getcpu(p, uc);
     case __NR_sched_getaffinity: return getaffinity(p, uc, ret);

@@ -22,9 +22,19 @@ struct ppublic {
     uint64_t affinity;
     uint64_t pending; // signals, its own and its group's: a mask that touches one is the kernel's to set
     uint64_t files;   // the task's descriptor table: which of the pub_file lines are its
-    uint64_t pad[5];
+    uint64_t fs;      // the number of what its umask belongs to: see pub_umask()
+    uint64_t pad[4];
 };
 static_assert(sizeof(struct ppublic) == 128);
+
+// One word of each space, which every thread of the guest's process can write: the umask of the tasks
+// whose ppublic.fs it names, as long as it is not 0. A call of umask is one compare-and-swap. The kernel
+// lends it, and takes it back by an exchange (vfs/umask.c); any value is a valid mask.
+constexpr uint64_t PUB_UMASK = 0777;
+static inline uint64_t pub_umask(uint64_t fs, uint64_t mask)
+{
+    return fs << 9 | (mask & PUB_UMASK);
+}
 
 // One line for each of the first descriptors of the space: what the kernel last said about a regular
 // file, and where its first bytes are mapped. Valid while seq is even and the same before and after;

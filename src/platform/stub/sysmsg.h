@@ -219,6 +219,7 @@ struct slot {
     // The stub's own.
     uint64_t calls;            // that came by trampoline
     uint64_t answers;          // calls that were not handed over
+    uint64_t umask;            // slot 0's is the space's: pub_umask()
     uint32_t hits[STUB_HITS];  // sites that came by SIGSYS: key << 8 | how often
 };
 static_assert(sizeof(struct slot) <= SLOT_DATA_OFF);

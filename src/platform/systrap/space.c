@@ -242,6 +242,7 @@ static int pub_alloc(struct st_aspace *as, int *fd)
         as->pub = map;
         as->base.files = (struct pub_file *)((uint8_t *)map + STUB_PUB_FILES_OFF);
         as->base.pos = (struct pub_pos *)(as->slots + (size_t)SLOT_POS * SLOT_SIZE);
+        as->base.umask = &((struct slot *)as->slots)->umask;
     }
     return err;
 }
