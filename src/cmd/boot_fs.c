@@ -182,6 +182,8 @@ static int mount_type(const struct boot_config *c, const struct boot_fs *b,
     err = copy_up ? over_directory(&sb, at) : 0;
     if (!err && m->source[0] && !sb->source)
         sb->source = mem_strdup(m->source);
+    if (!err && strcmp(m->type, "tmpfs") == 0 && type != m->type)
+        sb->type = fs_type_find("tmpfs"); // programs read in /proc/mounts what was asked for
     if (!err)
         err = attach(sb, sb->root, flags, at);
     super_put(sb);
@@ -275,17 +277,18 @@ static int set_sysctl(struct boot_fs *b, const struct spec_kv *kv)
         if (*p == '.')
             *p = '/';
     int err = vfs_open(&lc, AT_FDCWD, path, O_WRONLY, 0, LOOKUP_FOLLOW, &f);
-    // There is no network stack to set up yet; engines set net.* for every container.
-    if (err == -ENOENT && strncmp(kv->key, "net.", 4) == 0) {
-        log_info("sysctl %s left out: there is no network", kv->key);
-        return 0;
-    }
     if (!err) {
         struct uiovec v;
         struct uio u = uio_kernel(&v, kv->value, strlen(kv->value));
         long r = file_write(f, &u, nullptr);
         err = r < 0 ? (int)r : 0;
         file_put(f);
+    }
+    // There is no network stack to set up yet, so some are not there, others can only be read (EIO);
+    // engines set net.* for every container.
+    if ((err == -ENOENT || err == -EIO) && strncmp(kv->key, "net.", 4) == 0) {
+        log_info("sysctl %s left out: there is no network", kv->key);
+        return 0;
     }
     return err ? err_errno(&b->err, err, "linux.sysctl: %s", kv->key) : 0;
 }

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <linux/sched.h>
 #include <stdckdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -139,6 +140,15 @@ static int read_resources(struct place res, struct spec *s)
     int err = resources_read(r, res.v, res.path, res.e);
     s->memory_limit = r->v[RES_MEMORY] > 0 ? (uint64_t)r->v[RES_MEMORY] : 0;
     s->pids_limit = r->v[RES_PIDS] > 0 ? (uint64_t)r->v[RES_PIDS] : 0;
+    static const char *const nothing[] = {"network", "rdma"}; // what a sandbox has none of
+    for (size_t i = 0; !err && i < ARRAY_LEN(nothing); i++) {
+        struct place p = res.v ? place_member(&res, nothing[i]) : (struct place){};
+        char text[320];
+        if (!json_object_is_type(p.v, json_type_object) || json_object_object_length(p.v) == 0)
+            continue;
+        snprintf(text, sizeof(text), "%s is not applied: there is no such thing inside", p.path);
+        err = strlist_add(&s->process.warnings, text);
+    }
     return err;
 }
 
