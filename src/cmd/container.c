@@ -6,6 +6,7 @@
 #include "base/slab.h"
 #include "cmd/cgroups.h"
 #include "cmd/container.h"
+#include "cmd/relay.h"
 #include "cmd/supervise.h"
 #include "cmd/environment.h"
 #include "host/fdpass.h"
@@ -173,24 +174,34 @@ static int send_master(const char *path, int master, struct err *e)
     return r < 0 ? err_errno(e, (int)r, "--console-socket %s", path) : 0;
 }
 
-int console_open(const char *socket_path, const struct spec_process *p, struct err *e)
+int console_pair(const struct spec_process *p, int *master, int *slave, struct err *e)
 {
-    int master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC), unlock = 0;
-    if (master < 0)
+    int unlock = 0;
+    *slave = -1;
+    if ((*master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC)) < 0)
         return err_errno(e, -errno, "/dev/ptmx");
     // By descriptor: whatever /dev/pts is here, it is the other side of this one.
-    int slave = ioctl(master, TIOCSPTLCK, &unlock) < 0
-                    ? -1
-                    : ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-    int err = slave < 0 ? err_errno(e, -errno, "terminal") : 0;
+    if (ioctl(*master, TIOCSPTLCK, &unlock) < 0 ||
+        (*slave = ioctl(*master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC)) < 0) {
+        int err = err_errno(e, -errno, "terminal");
+        close(*master);
+        return err;
+    }
     struct winsize size = {.ws_row = (unsigned short)p->term_rows,
                            .ws_col = (unsigned short)p->term_cols};
-    if (!err && p->term_rows && p->term_cols)
-        (void)ioctl(slave, TIOCSWINSZ, &size);
-    if (!err)
-        err = send_master(socket_path, master, e);
+    if (p->term_rows && p->term_cols)
+        (void)ioctl(*slave, TIOCSWINSZ, &size);
+    return 0;
+}
+
+int console_open(const char *socket_path, const struct spec_process *p, struct err *e)
+{
+    int master, slave, err = console_pair(p, &master, &slave, e);
+    if (err)
+        return err;
+    err = send_master(socket_path, master, e);
     close(master);
-    if (err && slave >= 0)
+    if (err)
         close(slave);
     return err ? err : slave;
 }
@@ -250,9 +261,9 @@ static int supervise_container(struct boot_config *c, const struct launch_option
     int n = 0, status = 1;
     if (fd_recv(o->notify, &m, sizeof(m), nullptr, &n, 0) != sizeof(m))
         _exit(1); // the command was killed
-    if (o->detached)
+    if (o->detached || slave >= 0)
         setsid();
-    else
+    if (!o->detached)
         prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (slave < 0 || console_attach(slave, &e) == 0)
         status = supervise_container(c, o, state, bundle, &e);
@@ -340,22 +351,34 @@ static int start_detached(struct globals *g, struct boot_config *c, struct state
 }
 
 // --- in the foreground ------------------------------------------------------------------------------
-// A supervisor is confined once the program runs. When hooks are to follow, a child of ours is it,
-// and this process passes signals on and waits. Keys of the terminal reach the child themselves.
+// A supervisor is confined once the program runs. When hooks are to follow, or the terminal is not
+// the caller's own, a child of ours is it, and this process passes signals on and waits. Without a
+// relay, keys of the terminal reach the child themselves.
 static int stand_by(struct boot_config *c, const char *bundle, pid_t pid, int notify, int sigfd,
-                    struct err *e)
+                    struct relay *r, struct err *e)
 {
     int status = 0, pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-    struct pollfd p[] = {{.fd = pidfd, .events = POLLIN}, {.fd = notify, .events = POLLIN},
-                         {.fd = sigfd, .events = POLLIN}};
+    struct pollfd p[3 + RELAY_POLL] = {{.fd = pidfd, .events = POLLIN},
+                                       {.fd = notify, .events = POLLIN},
+                                       {.fd = sigfd, .events = POLLIN}};
+    if (r)
+        relay_begin(r);
     while (pidfd >= 0 && !p[0].revents) {
         struct signalfd_siginfo si;
         struct ctl_msg m;
         int n = 0;
-        if (poll(p, ARRAY_LEN(p), -1) < 0)
+        if (r)
+            relay_poll(r, p + 3);
+        if (poll(p, r ? ARRAY_LEN(p) : 3, -1) < 0)
             continue;
-        if (p[2].revents && read(sigfd, &si, sizeof(si)) == sizeof(si) && si.ssi_code != SI_KERNEL)
-            kill(pid, (int)si.ssi_signo);
+        if (p[2].revents && read(sigfd, &si, sizeof(si)) == sizeof(si)) {
+            if (r)
+                relay_signal(r, pid, (int)si.ssi_signo);
+            else if (si.ssi_code != SI_KERNEL)
+                kill(pid, (int)si.ssi_signo);
+        }
+        if (r)
+            relay_step(r, p + 3);
         if (!p[1].revents)
             continue;
         if (fd_recv(notify, &m, sizeof(m), nullptr, &n, MSG_DONTWAIT) != sizeof(m)) {
@@ -370,12 +393,15 @@ static int stand_by(struct boot_config *c, const char *bundle, pid_t pid, int no
     }
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
         ;
+    if (r)
+        relay_end(r);
     run_poststop(c, bundle);
     return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-static int run_with_late_hooks(struct globals *g, struct boot_config *c, struct state *state,
-                               const struct container_args *a, const char *bundle, struct err *e)
+static int run_beside(struct globals *g, struct boot_config *c, struct state *state,
+                      const struct container_args *a, const char *bundle, struct relay *r,
+                      struct err *e)
 {
     struct launch_options o = g->launch;
     sigset_t set;
@@ -391,7 +417,7 @@ static int run_with_late_hooks(struct globals *g, struct boot_config *c, struct 
         return err_errno(e, 1, "supervisor");
     if (pid == 0) {
         close(pair[0]);
-        supervisor_main(c, &o, state, bundle, -1);
+        supervisor_main(c, &o, state, bundle, r ? r->slave : -1);
     }
     close(pair[1]);
     struct ctl_msg go = {.kind = CTL_GO};
@@ -404,7 +430,7 @@ static int run_with_late_hooks(struct globals *g, struct boot_config *c, struct 
         return err_set(e, 1, "the supervisor of the container was killed");
     }
     close(state->dir); // the lock is the child's alone
-    return stand_by(c, bundle, pid, pair[0], sigfd, e);
+    return stand_by(c, bundle, pid, pair[0], sigfd, r, e);
 }
 
 int container_run(struct globals *g, struct container_args *a, int argc, char **argv, int i,
@@ -412,6 +438,7 @@ int container_run(struct globals *g, struct container_args *a, int argc, char **
 {
     static char bundle[4096];
     static struct state state;
+    static struct relay relay;
     if (i + 1 != argc)
         return err_set(e, 1, i < argc ? "unexpected argument %s" : "no container id given%s",
                        i < argc ? argv[i + 1] : "");
@@ -429,8 +456,9 @@ int container_run(struct globals *g, struct container_args *a, int argc, char **
         return err_set(e, 1, "cannot allocate tty if runc will detach without setting console socket");
     if (a->console && !terminal)
         return err_set(e, 1, "cannot use console socket if runc will not detach or allocate tty");
-    if (!a->detach && terminal && !isatty(0))
-        return err_set(e, 1, "process.terminal: is true, but standard input is not a terminal");
+    bool relayed = !a->detach && terminal && relay_wanted();
+    if (relayed && relay_open(&relay, &c->spec->process, e))
+        return 1;
     c->hold = a->hold;
     c->npreserve = (uint32_t)a->npreserve;
     environment_warn(c->spec);
@@ -445,8 +473,8 @@ int container_run(struct globals *g, struct container_args *a, int argc, char **
     }
     if (a->detach)
         return start_detached(g, c, &state, a, bundle, e);
-    if (c->spec->hooks[HOOK_POSTSTART].n || c->spec->hooks[HOOK_POSTSTOP].n)
-        return run_with_late_hooks(g, c, &state, a, bundle, e);
+    if (relayed || c->spec->hooks[HOOK_POSTSTART].n || c->spec->hooks[HOOK_POSTSTOP].n)
+        return run_beside(g, c, &state, a, bundle, relayed ? &relay : nullptr, e);
     if (state_write(&state, c->spec, bundle, getpid(), false, e) ||
         (a->pid_file && pid_file_write(a->pid_file, getpid(), e))) {
         cgroups_abandon(g);

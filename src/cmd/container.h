@@ -29,7 +29,8 @@ MUST_CHECK int pod_resolve(struct boot_config *c, const char *state_root, struct
 MUST_CHECK int pod_place_zygote(const struct boot_config *c, const struct launch_options *o,
                                 int state_root, int inner, struct err *e);
 MUST_CHECK int pid_file_write(const char *path, pid_t pid, struct err *e);
-// A new host terminal: its master goes to the socket, its slave comes back.
+// A new host terminal. console_open: its master goes to the socket, its slave comes back.
+MUST_CHECK int console_pair(const struct spec_process *p, int *master, int *slave, struct err *e);
 MUST_CHECK int console_open(const char *socket_path, const struct spec_process *p, struct err *e);
 // Makes it 0-2 and the terminal of this session, which we lead.
 MUST_CHECK int console_attach(int slave, struct err *e);

@@ -5,6 +5,7 @@
 #include "base/slab.h"
 #include "cmd/client.h"
 #include "cmd/container.h"
+#include "cmd/relay.h"
 #include "host/fdpass.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -203,6 +205,8 @@ static int run_here(int sock, const struct exec_flags *f, struct spec_process *p
     struct err e = {};
     int sigfd = block_signals(), status = sigfd < 0 ? 1 : 0;
     setsid();
+    if (!f->detach)
+        prctl(PR_SET_PDEATHSIG, SIGKILL); // the process inside goes with the caller's command
     if (!status && slave >= 0 && console_attach(slave, &e))
         status = 1;
     if (!status)
@@ -222,12 +226,18 @@ static int run_here(int sock, const struct exec_flags *f, struct spec_process *p
     _exit(stand_for(sock, sigfd));
 }
 
+// Without --detach: with a terminal between it and our streams.
 static int run_detached(int sock, const struct exec_flags *f, struct spec_process *p,
                         struct err *e)
 {
-    int pair[2], slave = -1, n = 0;
+    static struct relay relay;
+    int pair[2], slave = -1, n = 0, sigfd = -1;
     struct ctl_msg m;
-    if (p->terminal && (slave = console_open(f->console, p, e)) < 0)
+    if (!f->detach && (relay_open(&relay, p, e) || (sigfd = block_signals()) < 0))
+        return e->text[0] ? 1 : err_errno(e, 1, "signals");
+    if (!f->detach)
+        slave = relay.slave;
+    else if (p->terminal && (slave = console_open(f->console, p, e)) < 0)
         return 1;
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return err_errno(e, 1, "socket pair");
@@ -244,8 +254,10 @@ static int run_detached(int sock, const struct exec_flags *f, struct spec_proces
         r = fd_recv(pair[0], &m, sizeof(m), nullptr, &n, 0);
     while (r == -EINTR);
     if (r == sizeof(m) && m.kind == CTL_STARTED) {
-        if (!f->pid_file || pid_file_write(f->pid_file, pid, e) == 0)
-            return 0;
+        if (!f->pid_file || pid_file_write(f->pid_file, pid, e) == 0) {
+            int st = f->detach ? 0 : relay_run(&relay, pid, sigfd);
+            return WIFSIGNALED(st) ? 128 + WTERMSIG(st) : WEXITSTATUS(st);
+        }
         kill(pid, SIGKILL); // the process inside goes with it
         return 1;
     }
@@ -283,7 +295,7 @@ static int exec_run_flags(struct globals *g, const struct exec_flags *f, int arg
     int sock = state_connect(c.root, c.info.id, &c.info, e);
     if (sock < 0)
         return err_set(e, 1, "cannot exec in a stopped container");
-    if (f->detach)
+    if (f->detach || (p->terminal && relay_wanted()))
         return run_detached(sock, f, p, e);
     if (f->pid_file && pid_file_write(f->pid_file, getpid(), e))
         return 1;

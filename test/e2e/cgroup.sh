@@ -80,7 +80,7 @@ bundle() { # resources args...
     local a
     for a in sh cat sleep nproc free head; do ln -sf busybox "$t/b/rootfs/bin/$a"; done
     rm -f "$t/b/config.json"
-    (cd "$t/b" && "$NACRE" spec)
+    (cd "$t/b" && "$NACRE" spec && sed -i "/\"terminal\"/s/true/false/" config.json)
     python3 - "$t/b/config.json" "$r" "$name" "$@" <<'P'
 import json, sys
 p = sys.argv[1]; c = json.load(open(p)); c['process']['terminal'] = False

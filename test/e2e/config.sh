@@ -8,7 +8,7 @@ b=$t/b
 mkdir -p "$b/rootfs/bin" "$t/vol"
 cp "$(command -v busybox)" "$b/rootfs/bin/busybox"
 for a in sh ls id cat touch mkdir chown stat df grep echo ln mknod hostname; do ln -sf busybox "$b/rootfs/bin/$a"; done
-(cd "$b" && "$NACRE" spec)
+(cd "$b" && "$NACRE" spec && sed -i "/\"terminal\"/s/true/false/" config.json)
 cp "$b/config.json" "$t/config"
 config() { # script python
     cp "$t/config" "$b/config.json"

@@ -11,7 +11,7 @@ printf '#!/bin/nosuch\n' >"$b/rootfs/bin/nointerp"; chmod 755 "$b/rootfs/bin/noi
 echo data >"$b/rootfs/bin/plain"; chmod 644 "$b/rootfs/bin/plain"
 printf 'root:x:0:0::/root:/bin/sh\nann:x:1234:99::/home/ann:/bin/sh\n' >"$b/rootfs/etc/passwd"
 printf 'root:x:0:\nstaff:x:99:\nwheel:x:10:ann\naudio:x:29:bob,ann\n' >"$b/rootfs/etc/group"
-(cd "$b" && "$NACRE" spec)
+(cd "$b" && "$NACRE" spec && sed -i "/\"terminal\"/s/true/false/" config.json)
 python3 - "$b/config.json" <<'P'
 import json, sys
 p = sys.argv[1]; c = json.load(open(p)); c['process']['args'] = ['sleep', '1000']

@@ -81,7 +81,7 @@ done
 b=$state/bundle
 mkdir -p "$b/rootfs/bin"
 cp "$(command -v busybox)" "$b/rootfs/bin/sh"
-(cd "$b" && "$NACRE" spec) && sed -i 's/\["sh"\]/["sh","-c","while :; do sleep 1; done"]/' "$b/config.json"
+(cd "$b" && "$NACRE" spec && sed -i "/\"terminal\"/s/true/false/" config.json) && sed -i 's/\["sh"\]/["sh","-c","while :; do sleep 1; done"]/' "$b/config.json"
 N="$NACRE --platform=$PLATFORM --root $state/s"
 $N run --bundle "$b" k >/dev/null 2>&1 </dev/null &
 s=$!

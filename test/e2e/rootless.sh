@@ -30,7 +30,7 @@ mkdir -p "$tmp/b/rootfs/bin"
 cp "$(command -v busybox)" "$tmp/b/rootfs/bin/sh"
 [ "$me" = 0 ] && chown -R $uid "$tmp/b"
 (cd "$tmp/b" && as "$NACRE" spec)
-sed -i 's/\["sh"\]/["sh","-c","echo in a bundle"]/' "$tmp/b/config.json"
+sed -i '/"terminal"/s/true/false/; s/\["sh"\]/["sh","-c","echo in a bundle"]/' "$tmp/b/config.json"
 is bundle "in a bundle" "$(N --root "$tmp/v/state" run --bundle "$tmp/b" r1)"
 is state-removed "" "$(ls "$tmp/v/state")"
 
