@@ -254,7 +254,7 @@ part_soak() { # what is too long for CI
     done < <(tools/sources.sh fuzz)
     NACRE=$NACRE SOAK_CYCLES=${SOAK_CYCLES:-500} timeout -s INT -k 60 3600 bash test/clients/docker.sh cycles >"$out/c" 2>&1 </dev/null
     count "clients/docker cycles" "$out/c" $?
-    ROUNDS=${SOAK_ROUNDS:-60} NACRE=$NACRE timeout -s INT -k 60 1800 bash test/clients/killed.sh >"$out/c" 2>&1 </dev/null
+    ROUNDS=${SOAK_ROUNDS:-100} NACRE=$NACRE timeout -s INT -k 60 1800 bash test/clients/killed.sh >"$out/c" 2>&1 </dev/null
     count "clients/killed" "$out/c" $?
     while [ $SECONDS -lt $end ]; do part_guest; done
 }

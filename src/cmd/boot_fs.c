@@ -43,9 +43,14 @@ static int make_root(const struct boot_config *c, struct gofer_client *gofer, st
 {
     struct super *lower, *upper = nullptr, *sb;
     char options[64];
-    int err = gofer_mount(gofer, "0", true, true, &lower);
+    int err = gofer_mount(gofer, "0", true, c->roots[0].readonly, &lower);
     if (err)
         return err_errno(&b->err, err, "root %s", c->roots[0].path);
+    if (c->overlay_off) {
+        err = make_context(b, lower);
+        super_put(lower);
+        return err;
+    }
     snprintf(options, sizeof(options), "mode=755,size=%llu", (unsigned long long)c->mem_total / 2);
     err = tmpfs_new(b, options, &upper);
     if (!err) {
@@ -268,6 +273,8 @@ void boot_fs_console(const struct boot_fs *b, const char *pts)
 
 static int set_sysctl(struct boot_fs *b, const struct spec_kv *kv)
 {
+    if (strcmp(kv->key, "kernel.domainname") == 0)
+        return 0; // the first process's, see boot_start_program()
     struct lookup_ctx lc = ctx_of(b);
     char path[512];
     struct file *f;

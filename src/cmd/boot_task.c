@@ -245,6 +245,9 @@ int boot_start_program(struct boot_container *b, struct boot_config *c, struct i
     struct spec *s = c->spec;
     a->hostname = s->hostname ? s->hostname : "nacre";
     a->domainname = s->domainname ? s->domainname : "(none)";
+    for (size_t i = 0; i < s->sysctl.n; i++) // engines' way to say it
+        if (strcmp(s->sysctl.v[i].key, "kernel.domainname") == 0)
+            a->domainname = s->sysctl.v[i].value;
     a->reap = true;
     a->killable = c->killable;
     a->hold = true;

@@ -65,6 +65,7 @@ void wire_boot_config(struct wire *w, struct boot_config *c)
     wire_bool(w, &c->patching_off);
     wire_str(w, &c->strace_list);
     wire_bool(w, &c->make_mountpoints);
+    wire_bool(w, &c->overlay_off);
     wire_bool(w, &c->privileged);
     wire_bool(w, &c->mapped);
     wire_bool(w, &c->killable);

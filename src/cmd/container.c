@@ -91,7 +91,9 @@ static struct boot_config *bundle_config(struct globals *g, const char *id, cons
     struct boot_config *c = config_new(g, s, e);
     if (!c)
         return nullptr;
-    if (config_add_root(c, s->root_path, true, false, nullptr, e) < 0) {
+    c->overlay_off = g->launch.overlay_off;
+    // One that is read-only in the end gets its mount points first, as with runc.
+    if (config_add_root(c, s->root_path, !c->overlay_off, false, nullptr, e) < 0) {
         err_prefix(e, "root.path: ");
         return nullptr;
     }

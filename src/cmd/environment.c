@@ -2,6 +2,8 @@
 // Namespaces and first hooks of a container, see environment.h. Runs in the supervisor before it is
 // confined, with the rights of the command.
 #include "cmd/environment.h"
+#include "host/confine.h"
+#include "host/raw.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -108,4 +110,22 @@ int environment_enter(const struct spec *s, const char *bundle, struct err *e)
     if (!err && own_hooks)
         err = enter_mounts(e);
     return err ? err : hooks_run(&s->hooks[HOOK_CREATE_CONTAINER], HOOK_CREATE_CONTAINER, &h, e);
+}
+
+int environment_leave_host(const char *root, struct err *e)
+{
+    if (unshare(CLONE_NEWNS) < 0)
+        return errno == EPERM ? 0 : err_errno(e, -errno, "mount namespace of the supervisor");
+    int err = confine_private_mounts();
+    long fd = err ? err : host_call(__NR_open_tree, AT_FDCWD, root, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+    if (fd == -EINVAL) // one below it may not be uncovered (a user namespace's)
+        fd = host_call(__NR_open_tree, AT_FDCWD, root,
+                       OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+    if (fd < 0)
+        return err_errno(e, (int)fd, "root.path: %s: copy of the mount", root);
+    err = confine_attach_root((int)fd);
+    if (!err)
+        err = confine_pivot((int)fd, false);
+    close((int)fd);
+    return err ? err_errno(e, err, "root.path: %s: as root of the supervisor", root) : 0;
 }

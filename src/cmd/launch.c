@@ -6,6 +6,7 @@
 #include "cmd/ids.h"
 #include "cmd/cgroups.h"
 #include "cmd/container.h"
+#include "cmd/environment.h"
 #include "cmd/supervise.h"
 #include "base/slab.h"
 #include "host/confine.h"
@@ -434,7 +435,7 @@ int launch_run(struct boot_config *cfg, const struct launch_options *o, struct s
             close(l.gofer.fds[i]);
     }
     close(l.exe);
-    if (drop_stdio(1, e)) {
+    if (drop_stdio(1, e) || (state && environment_leave_host(cfg->roots[0].path, e))) {
         supervise_abort(&s);
         return 1;
     }

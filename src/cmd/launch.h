@@ -93,7 +93,8 @@ struct boot_config {
     bool fast_off;           // systrap: every call comes to the kernel
     bool patching_off;       // systrap: every call comes by SIGSYS
     char *strace_list;
-    bool make_mountpoints;   // missing mount points are made in the overlay
+    bool make_mountpoints;   // missing mount points are made in the root
+    bool overlay_off;        // what is written to the root goes to the root itself
     bool privileged;         // started by root: the Gofer works with real ids
     bool mapped;             // the Gofer is in the container's user namespace, as its root
     bool hold;               // `create`: the program waits for `start`
@@ -119,7 +120,7 @@ struct launch_options {
     const char *platform, *state_root;
     const char *log_file, *debug_log_dir;
     enum log_format log_format;
-    bool debug, strace, fast_off, patching_off;
+    bool debug, strace, fast_off, patching_off, overlay_off;
     const char *strace_list; // null: all
     bool detached;           // nobody reads what we write; state stays at the end
     bool systemd_cgroup;     // cgroupsPath is slice:prefix:name

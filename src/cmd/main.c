@@ -44,6 +44,8 @@ int help_print(const char *name, struct err *e)
     puts("\nglobal flags:\n"
          "  --platform=systrap|ptrace  how guest code runs (default systrap)\n"
          "  --network=none             a loopback interface only (the only mode so far)\n"
+         "  --overlay=memory|none      where what a container writes to its root goes: memory, until its\n"
+         "                             end (default), or the root itself (docker commit, build)\n"
          "  --systrap-fast=on|off      may system calls be answered without the kernel (default on)\n"
          "  --systrap-patching=on|off  may system call sites be patched (default on)\n"
          "  --strace[=call,...]        print the container's system calls on the log\n"
@@ -99,12 +101,14 @@ static int parse_globals(struct globals *g, int argc, char **argv, int *i, bool 
                          struct err *e)
 {
     const char *network = "none", *format = "text", *fast = "on", *patching = "on";
+    const char *overlay = "memory";
     struct opt_maybe strace = {};
     bool version = false, help = false;
     const char *rootless = nullptr, *criu = nullptr;
     const struct opt opts[] = {
         {"platform", OPT_STR, &g->launch.platform},
         {"network", OPT_STR, &network},
+        {"overlay", OPT_STR, &overlay},
         {"systrap-fast", OPT_STR, &fast},
         {"systrap-patching", OPT_STR, &patching},
         {"debug", OPT_BOOL, &g->launch.debug},
@@ -137,6 +141,8 @@ static int parse_globals(struct globals *g, int argc, char **argv, int *i, bool 
                        g->launch.platform);
     if (strcmp(network, "none") != 0)
         return err_set(e, -EINVAL, "--network: mode %s is not supported (only none is)", network);
+    if (strcmp(overlay, "memory") != 0 && strcmp(overlay, "none") != 0)
+        return err_set(e, -EINVAL, "--overlay: %s is neither memory nor none", overlay);
     if (strcmp(fast, "on") != 0 && strcmp(fast, "off") != 0)
         return err_set(e, -EINVAL, "--systrap-fast: %s is neither on nor off", fast);
     if (strcmp(patching, "on") != 0 && strcmp(patching, "off") != 0)
@@ -144,6 +150,7 @@ static int parse_globals(struct globals *g, int argc, char **argv, int *i, bool 
     if (strcmp(format, "json") != 0 && strcmp(format, "text") != 0)
         return err_set(e, -EINVAL, "--log-format: %s is neither text nor json", format);
     g->launch.log_format = format[0] == 'j' ? LOG_JSON : LOG_TEXT;
+    g->launch.overlay_off = overlay[0] == 'n';
     g->launch.fast_off = fast[1] == 'f';
     g->launch.patching_off = patching[1] == 'f';
     g->launch.strace = strace.given;

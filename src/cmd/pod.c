@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 static const char *annotation(const struct spec_kvs *l, const char *containerd, const char *crio)
@@ -51,7 +52,9 @@ static const struct {
 
 // A container that joins nobody. A network namespace by path is accepted: with --network=none
 // nothing of it is used. CRI-O makes uts and ipc namespaces for a pod, to hold them: ours are made
-// with the sandbox, and its containers share those.
+// with the sandbox, and its containers share those. Without a uts namespace of its own a container
+// sees the host's names (and changes its own copy); processes and IPC objects of the host it cannot
+// see: refused, where the configuration lists namespaces at all.
 static int refuse_paths(const struct spec *s, struct err *e)
 {
     const char *type = type_of(&s->annotations);
@@ -59,10 +62,25 @@ static int refuse_paths(const struct spec *s, struct err *e)
     for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
         const struct spec_namespace *n = spec_namespace(s, kinds[i].type);
         bool held = pod && (kinds[i].type == CLONE_NEWUTS || kinds[i].type == CLONE_NEWIPC);
+        bool seen = kinds[i].type == CLONE_NEWPID || kinds[i].type == CLONE_NEWIPC;
+        if (!n && seen && s->nnamespaces)
+            return err_set(e, -EINVAL, "linux.namespaces: sharing the host's %s namespace is not supported",
+                           kinds[i].name);
         if (n && n->path && kinds[i].type != CLONE_NEWNET && !held)
             return err_set(e, -EINVAL, "linux.namespaces: joining a %s namespace (%s) is not supported",
                            kinds[i].name, n->path);
     }
+    return 0;
+}
+
+static int host_names(struct spec *s, struct err *e)
+{
+    struct utsname u;
+    if (!s->nnamespaces || spec_namespace(s, CLONE_NEWUTS) || uname(&u) < 0)
+        return 0;
+    if ((!s->hostname && !(s->hostname = mem_strdup(u.nodename))) ||
+        (!s->domainname && !(s->domainname = mem_strdup(u.domainname))))
+        return err_set(e, -ENOMEM, "out of memory");
     return 0;
 }
 
@@ -119,7 +137,7 @@ int pod_resolve(struct boot_config *c, const char *state_root, struct err *e)
     const char *id = pod_sandbox(&c->spec->annotations);
     struct state_info info;
     if (!id || strcmp(id, c->spec->id) == 0)
-        return refuse_paths(c->spec, e);
+        return refuse_paths(c->spec, e) || host_names(c->spec, e);
     if (!(c->sandbox = mem_strdup(id)))
         return err_set(e, -ENOMEM, "out of memory");
     int root = state_open_root(state_root, e);

@@ -1,106 +1,157 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# Commands of nacre are killed at any moment while engines use them: create, start, state, exec, kill,
-# delete. What becomes of that one container is the engine's to say; but it can be removed, the next
-# one starts, and nothing is left. ROUNDS (for all engines together; without it, for the soak only), SEED.
+# kill -9 for each process of nacre (commands, supervisor, Sentry, Gofer, the stubs' zygote, stubs) at
+# each stage of a container's life, while engines use it. The engine sees the end of a container whose
+# processes were killed, with a status that is not 0; whatever it was can be removed, the next one
+# starts, and not one process, mount, cgroup or file is left. Without ROUNDS each engine gets as many
+# rounds as fit in KILL_SECONDS; ROUNDS: that many for each. SEED. Arguments: engines.
 . "$(dirname "$0")/lib.sh.inc"
-[ -n "${ROUNDS:-}" ] || skip "part of the soak"
 RANDOM=${SEED:-$$}
-# The runtime: kills the first command named in $T/victim after so many milliseconds.
+# Processes of the one sandbox that there is, on standard output: WHO.
+cat >"$T/who" <<W
+#!/bin/bash
+boot= gofer=
+for p in \$(find /proc -maxdepth 2 -name exe -lname "$NACRE" 2>/dev/null); do
+    p=\${p#/proc/} p=\${p%/exe}
+    { IFS= read -r -d '' a; IFS= read -r -d '' b; } 2>/dev/null <"/proc/\$p/cmdline"
+    [ "\$a" = nacre ] && case \$b in boot) boot=\$p ;; gofer) gofer=\$p ;; esac
+    a= b=
+done
+kids() { pgrep -P "\${boot:-1000000000}" | sort -n; }
+case \$1 in
+sentry) echo \$boot ;;
+gofer) echo \$gofer ;;
+supervisor) awk '/^PPid:/ {print \$2}' "/proc/\${boot:-\${gofer:-x}}/status" 2>/dev/null ;;
+zygote) kids | head -n 1 ;;
+stub) kids | tail -n +2 | shuf -n 1 ;;
+esac
+W
+# The runtime. "WHO STAGE US" in \$T/victim: during the command STAGE, after US microseconds, WHO is
+# killed, as soon as it is there.
 cat >"$T/nacre" <<W
 #!/bin/bash
-read -r which ms 2>/dev/null <"$T/victim"
+read -r who stage us 2>/dev/null <"$T/victim"
 case " \$* " in
-*" \${which:-none} "*)
+*" \${stage:-none} "*)
     if mv "$T/victim" "$T/hit" 2>/dev/null; then
         exec 9<&0
         "$NACRE" --platform=$PLATFORM "\$@" <&9 9<&- &
-        sleep 0.\$ms
-        kill -KILL \$! 2>/dev/null && echo \$which >>"$T/hits"
-        wait \$!
+        c=\$!
+        end=\$((\${EPOCHREALTIME/./} + us))
+        while [ \${EPOCHREALTIME/./} -lt \$end ]; do :; done
+        p=\$c
+        [ "\$who" = command ] || until p=\$("$T/who" "\$who"); [ -n "\$p" ] || [ ! -d /proc/\$c ]; do :; done
+        [ -n "\$p" ] && [ -d "/proc/\$p" ] && kill -KILL \$p 2>/dev/null && echo "\$who/\$stage" >>"$T/hits"
+        wait \$c
         exit \$?
     fi ;;
 esac
 exec "$NACRE" --platform=$PLATFORM "\$@"
 W
-chmod 755 "$T/nacre"
-STAGES=(create start exec kill delete state create delete)
-aim() { printf '%s %03d\n' "${STAGES[RANDOM % ${#STAGES[@]}]}" $((RANDOM % 50)) >"$T/victim"; }
+chmod 755 "$T/nacre" "$T/who"
+PROCESSES=(supervisor sentry gofer zygote stub)
+COMMANDS=(create start state exec kill delete pause resume)
+# Every pair of who and when, and how long after the command's begin: most commands take 3 to 30 ms.
+victims() {
+    local who c
+    for who in "${PROCESSES[@]}"; do
+        for c in running paused create start exec kill pause; do echo "$who $c"; done
+    done
+    for c in "${COMMANDS[@]}" create create; do echo "command $c"; done
+}
 
 # --- docker ---
-DOCKER=/usr/bin/docker
-export DOCKER_HOST=unix://$T/docker.sock DOCKER_CONFIG=$T/cli
-D() { timeout -s KILL 60 $DOCKER "$@" </dev/null; }
-docker_start() {
-    cat >"$T/daemon.json" <<J
-{"runtimes": {"nacre": {"path": "$T/nacre"}}, "default-runtime": "nacre", "data-root": "$T/data", "exec-root": "$T/exec",
- "pidfile": "$T/docker.pid", "hosts": ["$DOCKER_HOST"], "cgroup-parent": "/$CG", "deprecated-key-path": "$T/key.json"}
-J
-    command -v dockerd >/dev/null && [ -x $DOCKER ] || return 1
-    dockerd --config-file "$T/daemon.json" >>"$T/dockerd.log" 2>&1 </dev/null &
-    engine_pids+=($!)
-    until_ok 20 $DOCKER info && $DOCKER import -c 'CMD ["sh"]' - bb <"$T/layer.tar" >/dev/null && D run --rm --network none bb true
+docker_begin() {
+    command -v dockerd >/dev/null && [ -x /usr/bin/docker ] || return 1
+    . "$HERE/docker.sh.inc"
+    daemon_json "$T/nacre" ""
+    docker_start && image_tar | $DOCKER import -c 'CMD ["sh"]' - bb >/dev/null && E run --rm $FLAGS bb true
 }
-docker_round() {
-    D run -d --name kk --network none bb sleep 1000
-    D exec kk true
-    case $1 in 0) D kill kk ;; 1) D stop -t 0 kk ;; 2) D restart -t 0 kk ;; esac
-    D rm -f kk
-}
-docker_gone() { D rm -f kk >/dev/null 2>&1; [ -z "$(D ps -aq)" ]; }
-docker_works() { [ "$(D run --rm --network none bb echo on 2>&1)" = on ]; }
-
+docker_E() { timeout -s KILL 60 /usr/bin/docker "$@" </dev/null; }
+docker_gone() { E rm -f kk >/dev/null 2>&1; [ -z "$(E ps -aq)" ]; }
 # --- podman ---
-PODMAN() { HOME=$T/home DOCKER_CONFIG= timeout -s KILL 60 podman --root "$T/pdata" --runroot "$T/pexec" --tmpdir "$T/ptmp" "$@" </dev/null; }
-PRUN="--network none --cgroup-parent /$CG"
-podman_start() {
+podman_begin() {
     command -v podman >/dev/null || return 1
     mkdir -p "$T/home" "$T/conf"
     export XDG_CONFIG_HOME=$T/conf CONTAINERS_CONF=$T/conf/containers.conf REGISTRIES_CONFIG_PATH=$T/conf/registries.conf
     printf '[containers]\nlog_driver = "k8s-file"\n[engine]\nruntime = "nacre"\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n[engine.runtimes]\nnacre = ["%s"]\n' "$T/nacre" >"$CONTAINERS_CONF"
     printf 'unqualified-search-registries = []\n' >"$REGISTRIES_CONFIG_PATH"
-    PODMAN import "$T/layer.tar" localhost/bb >/dev/null 2>&1 && PODMAN run --rm $PRUN bb true
+    image_tar >"$T/layer.tar"
+    E import "$T/layer.tar" localhost/bb >/dev/null 2>&1 && E run --rm $FLAGS bb true
 }
-podman_round() {
-    PODMAN run -d --name kk $PRUN bb sleep 1000
-    PODMAN exec kk true
-    case $1 in 0) PODMAN kill kk ;; *) PODMAN stop -t 0 kk ;; esac
-    PODMAN rm -f -t 0 kk
-}
-# A container whose create was killed podman does not know, and does not delete.
+podman_E() { HOME=$T/home DOCKER_CONFIG= timeout -s KILL 60 podman --root "$T/pdata" --runroot "$T/pexec" --tmpdir "$T/ptmp" "$@" </dev/null; }
+# A container whose create was killed podman does not know, and does not delete. One whose resume was
+# killed when it was done is paused for podman, which would resume it until that works.
 podman_gone() {
     local c
-    PODMAN rm -f -t 0 kk >/dev/null 2>&1
-    [ -z "$(PODMAN ps -aq)" ] || return 1
+    E rm -f -t 0 kk >/dev/null 2>&1 || for c in $("$NACRE" list -q); do "$NACRE" pause "$c"; E rm -f -t 0 kk; done >/dev/null 2>&1
+    [ -z "$(E ps -aq)" ] || return 1
     for c in $("$NACRE" list -q); do "$NACRE" delete --force "$c" || return 1; done
 }
-podman_works() { [ "$(PODMAN run --rm $PRUN bb echo on 2>&1)" = on ]; }
 
-state_files() {
-    find "$T"/exec/runtime-* /run/nacre -mindepth 1 ! -name moby ! -name .ids -printf '%P\n' 2>/dev/null
+# --- both ---
+E() { "${engine}_E" "$@"; }
+status_of() { E inspect -f '{{.State.Status}} {{.State.ExitCode}}' kk 2>/dev/null; }
+ended() { [ "$(status_of | awk '{print ($1 == "exited" || $1 == "stopped") && $2 != 0}')" = 1 ]; }
+strike() { # who stage: now
+    local p
+    p=$("$T/who" "$1")
+    [ -n "$p" ] && kill -KILL "$p" && echo "$1/$2" >>"$T/hits"
 }
+clean() {
+    snapshot now
+    cmp -s "$T/sandboxes.begin" "$T/sandboxes.now" && cmp -s "$T/mounts.begin" "$T/mounts.now" &&
+        cmp -s "$T/cgroups.begin" "$T/cgroups.now" && [ -z "$(state_files)" ]
+}
+wrong() { echo "$engine $who $stage" >>"$T/wrong"; echo "# $engine, $who at $stage, $us us: $1"; }
+round() {
+    local code
+    case $stage in running | paused) rm -f "$T/victim" ;; *) echo "$who $stage $us" >"$T/victim" ;; esac
+    E run -d --name kk $FLAGS bb sh -c 'while :; do sleep 0.01; done'
+    case $stage in
+    running)
+        strike "$who" running
+        # Of a guest's process only the first is the container; the zygote's end shows at the next fork.
+        case $who in supervisor | sentry | gofer) until_ok 20 ended || wrong "is \"$(status_of)\"" ;; esac ;;
+    paused)
+        E pause kk && strike "$who" paused
+        [ "$who" != supervisor ] || until_ok 20 ended || wrong "is \"$(status_of)\"" ;;
+    pause | resume) E pause kk; E unpause kk ;;
+    esac
+    E exec kk true
+    code=$?
+    [ $code -lt 128 ] || [ $code = 137 ] || [ $code = 255 ] || wrong "exec: status $code"
+    case $((RANDOM % 4)) in 0) E kill kk ;; 1) E stop -t 0 kk ;; 2) E restart -t 0 kk ;; esac
+    rm -f "$T/victim"
+}
+state_files() { find "$T"/exec/runtime-* /run/nacre -mindepth 1 ! -name moby ! -name .ids -printf '%P\n' 2>/dev/null; }
 cleanup() {
-    docker_gone
-    podman_gone
+    [ -z "${engine:-}" ] || "${engine}_gone"
     [ -f "$T/exec/containerd/containerd.pid" ] && engine_pids+=("$(cat "$T/exec/containerd/containerd.pid")")
 }
-image_tar >"$T/layer.tar"
+FLAGS="--network none --cgroup-parent /$CG"
 ran=0
-for engine in docker podman; do
-    ${engine}_start || { echo "# $engine does not start here"; continue; }
+for engine in ${*:-docker podman}; do
+    ${engine}_begin >"$T/begin" 2>&1 || { echo "# $engine does not start here: $(tail -n 1 "$T/begin")"; continue; }
     snapshot begin
-    bad=0
+    : >"$T/wrong"
+    end=$((SECONDS + ${KILL_SECONDS:-20})) done=0
     : >"$T/hits"
-    for i in $(seq $((ROUNDS / 2))); do
-        aim
-        cp "$T/victim" "$T/last"
-        ${engine}_round $((RANDOM % 3)) >"$T/round" 2>&1
-        rm -f "$T/victim"
-        until_ok 20 ${engine}_gone || { bad=$((bad + 1)); echo "# $engine, $(cat "$T/last"): cannot be removed: $(tail -n 1 "$T/round")"; }
-        ${engine}_works || { bad=$((bad + 1)); echo "# $engine, after $(cat "$T/last"): the next one does not start"; }
+    while [ $done -lt "${ROUNDS:-100000}" ] && { [ -n "${ROUNDS:-}" ] || [ $SECONDS -lt $end ]; }; do
+        while read -r who stage <&8; do
+            [ $done -lt "${ROUNDS:-100000}" ] && { [ -n "${ROUNDS:-}" ] || [ $SECONDS -lt $end ]; } || break
+            us=$((RANDOM % 2 ? RANDOM % 8000 : RANDOM * 1024 / 800))
+            round >"$T/round" 2>&1
+            grep '^# ' "$T/round"
+            until_ok 30 ${engine}_gone || wrong "cannot be removed: $(E rm -f kk 2>&1 | tail -n 1)"
+            until_ok 15 clean || wrong "left: $(cat "$T/sandboxes.now") sandbox processes, $(comm -13 "$T/mounts.begin" "$T/mounts.now" | tr '\n' ' ')$(comm -13 "$T/cgroups.begin" "$T/cgroups.now" | tr '\n' ' ')$(state_files | tr '\n' ' ')"
+            [ "$(E run --rm $FLAGS bb echo on 2>&1)" = on ] || wrong "the next one does not start"
+            done=$((done + 1))
+        done 8< <(victims | shuf --random-source=<(yes $RANDOM))
     done
-    is "killed-$engine" 0 $bad
-    echo "# $engine: killed $(sort "$T/hits" | uniq -c | tr -s '\n ' ' ')"
+    is "killed-$engine" 0 "$(wc -l <"$T/wrong")"
+    echo "# $engine: $done rounds, killed $(sort "$T/hits" | uniq -c | tr -s '\n ' ' ')"
+    cleanup 2>/dev/null
     leak_check "killed-$engine"
     ran=1
 done

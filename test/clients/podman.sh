@@ -2,32 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # podman --runtime nacre, as root.
 . "$(dirname "$0")/lib.sh.inc"
-command -v podman >/dev/null || skip "podman is not installed"
-mkdir -p "$T/home" "$T/conf"
-export HOME=$T/home XDG_CONFIG_HOME=$T/conf CONTAINERS_CONF=$T/conf/containers.conf REGISTRIES_CONFIG_PATH=$T/conf/registries.conf TMPDIR=$T
-cat >"$T/conf/containers.conf" <<J
-[containers]
-log_driver = "k8s-file"
-[engine]
-runtime = "nacre"
-cgroup_manager = "cgroupfs"
-events_logger = "file"
-[engine.runtimes]
-nacre = ["$NACRE"]
-[network]
-network_config_dir = "$T/net"
-J
-printf 'unqualified-search-registries = []\n' >"$T/conf/registries.conf"
-P() { timeout -s KILL 60 podman --root "$T/data" --runroot "$T/exec" --tmpdir "$T/tmp" --runtime-flag "platform=$PLATFORM" "$@"; }
-cleanup() { P rm -af -t 0; P umount -af; }
-state_files() { find /run/nacre -mindepth 1 ! -name .ids 2>/dev/null; }
-NET="--network none --cgroup-parent /$CG"
-R() { P run --rm $NET "$@"; }
-state() { P inspect -f '{{.State.Status}} {{.State.ExitCode}}' "$1" 2>&1; }
-image_tar >"$T/image.tar"
-P import -c 'CMD ["sh"]' "$T/image.tar" localhost/bb >/dev/null 2>"$T/e" || skip "no image: $(tail -n 1 "$T/e")"
-R bb true >/dev/null 2>&1
-snapshot begin
+. "$HERE/podman.sh.inc"
 
 part_run() {
     is run hello "$(R bb echo hello)"
@@ -68,7 +43,7 @@ part_life() {
     P run -d --name cw $NET bb sh -c 'sleep 0.5; exit 5' >/dev/null; is wait 5 "$(P wait cw)"; P rm cw >/dev/null
 }
 part_tty() {
-    local o p=(podman --root "$T/data" --runroot "$T/exec" --tmpdir "$T/tmp")
+    local o p=("${PODMAN[@]}")
     o=$(pty expect:'# ' send:'tty; stty size\r' expect:'24 80' size:33x77 sleep:0.5 send:'stty size\r' expect:'33 77' send:'exit 4\r' eof -- "${p[@]}" run --rm $NET -it bb); is tty 4 $?
     like tty-name '^/dev/pts/0$' "$o"
     P run -d --name ce $NET bb sleep 100 >/dev/null

@@ -263,7 +263,7 @@ int proc_show_status(struct strbuf *out, struct proc_inode *p)
     strbuf_fmt(out, "NoNewPrivs:\t%d\nSeccomp:\t%d\nSeccomp_filters:\t%u\n",
                c->no_new_privs || READ_SHARED(t->nnp_synced), seccomp_mode(t), seccomp_count(t));
     cred_put(c);
-    uint64_t cpus = READ_SHARED(t->cpu_affinity);
+    uint64_t cpus = READ_SHARED(t->cpu_affinity) & cpus_visible();
     strbuf_fmt(out, "Speculation_Store_Bypass:\tvulnerable\nCpus_allowed:\t%lx\nCpus_allowed_list:\t", cpus);
     bool first = true;
     for (int i = 0; i < 64; i++) {
