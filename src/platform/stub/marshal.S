@@ -3,6 +3,7 @@
 // function return what is in rcx: none of them uses the stack there.
     .section .text.user, "ax", @progbits
     .globl stub_user_start, stub_user_end, stub_user_fault, stub_copy, stub_copy_str, stub_probe
+    .globl stub_clear
 
 // uint64_t stub_copy(dst, src, n): bytes that were not copied; after a fault up to 7 more may have been.
     .balign 16
@@ -79,6 +80,15 @@ stub_probe:
     mov $1, %ecx
     lock orb $0, (%rdi)
     xor %eax, %eax
+    ret
+
+// uint64_t stub_clear(dst, n): bytes that were not cleared.
+    .balign 16
+stub_clear:
+    mov %rsi, %rcx
+    xor %eax, %eax
+    rep stosb
+    mov %rcx, %rax
     ret
 stub_user_end:
     .balign 16

@@ -10,5 +10,6 @@ HIDDEN void stub_marshal(struct slot *s, const struct stub_ucontext *uc);
 HIDDEN bool stub_unmarshal(struct slot *s);
 // Bytes that were not copied, 0: all. Either side may fault.
 HIDDEN uint64_t stub_copy(void *dst, const void *src, uint64_t n);
+HIDDEN uint64_t stub_clear(void *dst, uint64_t n);
 // An access to guest memory that faults with rip in here continues at stub_user_fault.
 extern HIDDEN char stub_user_start[], stub_user_end[], stub_user_fault[];

@@ -172,6 +172,8 @@ static int64_t frame_complete(struct slot *s, uint64_t features, uint64_t fp_off
 
 static int64_t do_copy(struct slot *s, uint64_t addr, uint64_t off, uint64_t n)
 {
+    if (off == WORK_ZEROS)
+        return stub_clear((void *)(uintptr_t)addr, n) ? -14 : 0;
     if (off > SLOT_DATA_SIZE || n > SLOT_DATA_SIZE - off)
         return -22;
     return stub_copy((void *)(uintptr_t)addr, (uint8_t *)s + SLOT_DATA_OFF + off, n) ? -14 : 0;

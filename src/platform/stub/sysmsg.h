@@ -129,8 +129,9 @@ enum stub_work_op : uint32_t {
     // of the text; ret = enum patch_form or -errno; a[0..4] become struct patch_made
     WORK_PATCH,
     WORK_POKE,    // a = address, bytes, how many (<= 8, in one page), prot of the text
-    WORK_COPY,    // a = address, offset from SLOT_DATA_OFF, length: from there into guest memory
+    WORK_COPY,    // a = address, offset from SLOT_DATA_OFF or WORK_ZEROS, length: into guest memory
 };
+constexpr uint64_t WORK_ZEROS = ~0ull;
 enum patch_form : uint32_t { // how a site is patched: see patch.c
     PATCH_A = 1, // 5-byte mov to eax in front
     PATCH_A2,    // 7-byte mov to rax in front

@@ -71,6 +71,7 @@ static int spare_start(struct pzygote *z)
     struct stub_work w = {.op = WORK_FORK,
                           .a = {STUB_CTL_FD(z->next->parity), STUB_BELL_FD(z->next->parity)}};
     st_work_start(z->ctx, &w, 1);
+    WRITE_SHARED(z->ctx->slot->worker_cpu, ~0u); // nothing to spin for afterwards
     return 0;
 }
 
@@ -116,15 +117,15 @@ int st_spawn(struct pzygote *z, struct aspace **as, struct pcontext **ctx)
 }
 
 // When the program that has taken the last one runs.
-void st_spawn_refill(void)
+bool st_spawn_refill(void)
 {
     if (!READ_SHARED(master.refill) || !mutex_trylock(&master.lock))
-        return;
+        return false;
     WRITE_SHARED(master.refill, false);
     if (!master.next && spare_start(&master))
         log_debug("systrap: no spare stub process"); // the next one to need it tries again
     mutex_unlock(&master.lock);
-    st_space_refill();
+    return true;
 }
 
 // A fresh space that stays as it is. No spare yet: whoever wants it does something to it first.

@@ -114,6 +114,7 @@ int st_context_alloc(struct st_aspace *as, struct st_context **out)
         public_init(c);
     __atomic_store_n(&s->state, SLOT_EVENT, __ATOMIC_RELEASE);
     c->uc_off = st.boot_uc;
+    c->young = ST_YOUNG;
     *out = c;
     return 0;
 }
@@ -203,6 +204,7 @@ static void wait_begin(struct st_context *c, enum st_wait kind)
 int st_wait_born(struct st_context *c)
 {
     struct st_aspace *as = st_space_of(c);
+    WRITE_SHARED(c->slot->worker_cpu, (uint32_t)sched_worker_cpu()); // the proof is quick: it spins
     wait_begin(c, ST_BORN);
     bool ok = wait_stub(c) && READ_SHARED(c->slot->event) == STUB_EV_BORN;
     spin_lock(&as->ctx_lock); // the context passes to another fiber, ours may end
@@ -355,6 +357,8 @@ static void event_syscall(struct st_context *c, struct user_regs *r, struct peve
         WRITE_SHARED(c->slot->deadline, 0);
     }
     if (unlikely(is_last_call(r->orig_rax))) {
+        if (r->orig_rax == __NR_exit_group) // it would spin for an answer that does not come
+            WRITE_SHARED(c->slot->worker_cpu, ~0u);
         c->cpu_ns = READ_SHARED(c->slot->cputime);
         WRITE_SHARED(c->slot->cputime, 0);
     }
@@ -419,7 +423,6 @@ void st_run(struct pcontext *pc, struct user_regs *r, struct pevent *ev)
     if (c->m.failed) // a result that somebody wanted to see before the end of the call
         r->rax = (uint64_t)-EFAULT;
     c->m.failed = false;
-    bool fresh = !c->cur_valid;
     while (!st_prove(as) && !st_dead(as)) {
         if (c->fp_off == FP_LIVE && !returns_fast(c, r))
             (void)st_fp_find(c); // by rt_sigreturn, then: from a whole frame
@@ -442,9 +445,11 @@ void st_run(struct pcontext *pc, struct user_regs *r, struct pevent *ev)
             work_put(c, &c->later, 1);
         c->has_later = false;
         hand_over(c, later ? STUB_WORK_RETURN : how);
-        if (fresh && READ_SHARED(st_chores_due))
-            st_chores(); // a new program faults its pages in before it calls
-        fresh = false;
+        if (c->young) { // a new program faults its pages in before it calls
+            c->young--;
+            for (int i = 0; i < 4 && READ_SHARED(st_chores_due) && !ready(&c->uw); i++)
+                st_chore();
+        }
         if (!wait_stub(c))
             return;
         if (later && READ_SHARED(c->slot->event) == STUB_EV_REFUSED) {

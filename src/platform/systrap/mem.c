@@ -123,9 +123,15 @@ bool st_batch_copy(struct st_aspace *as, uaddr_t dst, const void *src, size_t n)
     struct st_batch *b = as->batch;
     if (n > SLOT_DATA_SIZE || dst.v >= st.task_size || n > st.task_size - dst.v)
         return false;
-    int err = n > SLOT_DATA_SIZE - b->used ? st_batch_flush(as) : batch_room(as, 1);
+    const char *p = src;
+    bool zeros = n > 8 && !p[0] && !memcmp(p, p + 1, n - 1); // the rest of a page behind a file
+    int err = !zeros && n > SLOT_DATA_SIZE - b->used ? st_batch_flush(as) : batch_room(as, 1);
     if (err)
         return false;
+    if (zeros) {
+        b->w[b->n++] = (struct stub_work){.op = WORK_COPY, .a = {dst.v, WORK_ZEROS, n}};
+        return true;
+    }
     memcpy((uint8_t *)b->c->slot + SLOT_DATA_OFF + b->used, src, n);
     b->w[b->n++] = (struct stub_work){.op = WORK_COPY, .a = {dst.v, b->used, n}};
     b->used += (uint32_t)n;

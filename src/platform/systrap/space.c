@@ -294,12 +294,12 @@ int st_space_take(uint32_t parity, bool watch, struct st_aspace **as, int *sock)
     return err;
 }
 
-void st_space_refill(void)
+bool st_space_refill(void)
 {
     struct st_aspace *as;
     int sock;
     if (READ_SHARED(spare.as) || space_make(true, &as, &sock))
-        return; // who needs one makes it
+        return false; // who needs one makes it
     // Our own mappings' first pages, so that its user does not wait for them.
     WRITE_SHARED(*(uint64_t *)(void *)as->slots, 0);
     WRITE_SHARED(*(uint64_t *)(void *)(as->slots + st.boot_uc), 0);
@@ -312,9 +312,10 @@ void st_space_refill(void)
     }
     spin_unlock(&spare.lock);
     if (taken)
-        return;
+        return true;
     host_call(__NR_close, sock);
     st_aspace_destroy(as);
+    return false;
 }
 
 // --- fork ----------------------------------------------------------------------------------------
@@ -344,7 +345,7 @@ int st_fork(struct pcontext *caller, struct aspace **out, struct pcontext **ctx)
         if (!err) {
             st_later(p);
             st_work_start(p, w, n);
-            st_space_refill(); // in the time that the host's clone takes
+            (void)st_space_refill(); // in the time that the host's clone takes
             err = st_work_finish(p, w, n);
         }
         mutex_unlock(&pas->lock);
@@ -524,20 +525,18 @@ void st_aspace_destroy(struct st_aspace *as)
 bool st_chores_due;
 constexpr int GRAVE_BURST = 8; // of a timer's call
 
-void st_grave_serve(int max)
+static bool grave_serve(void)
 {
-    for (; max > 0; max--) {
-        struct st_aspace *as = nullptr;
-        spin_lock(&grave.lock);
-        if (!list_empty(&grave.list)) {
-            as = list_first(&grave.list, struct st_aspace, grave_link);
-            list_del(&as->grave_link);
-        }
-        spin_unlock(&grave.lock);
-        if (!as)
-            return;
-        st_aspace_destroy(as);
+    struct st_aspace *as = nullptr;
+    spin_lock(&grave.lock);
+    if (!list_empty(&grave.list)) {
+        as = list_first(&grave.list, struct st_aspace, grave_link);
+        list_del(&as->grave_link);
     }
+    spin_unlock(&grave.lock);
+    if (as)
+        st_aspace_destroy(as);
+    return as;
 }
 
 static void grave_arm(ktime_t delay)
@@ -549,7 +548,8 @@ static void grave_arm(ktime_t delay)
 static void grave_timer(struct timer *t)
 {
     __atomic_store_n(&grave.armed, false, __ATOMIC_SEQ_CST);
-    st_grave_serve(GRAVE_BURST);
+    for (int i = 0; i < GRAVE_BURST && grave_serve(); i++)
+        continue;
     spin_lock(&grave.lock);
     bool more = !list_empty(&grave.list);
     spin_unlock(&grave.lock);
@@ -557,11 +557,11 @@ static void grave_timer(struct timer *t)
         grave_arm(0);
 }
 
-void st_chores(void)
+void st_chore(void)
 {
     __atomic_store_n(&st_chores_due, false, __ATOMIC_SEQ_CST);
-    st_spawn_refill();
-    st_grave_serve(2);
+    if (st_spawn_refill() || grave_serve() || st_space_refill())
+        __atomic_store_n(&st_chores_due, true, __ATOMIC_SEQ_CST); // perhaps more
 }
 
 void st_aspace_free(struct aspace *base)

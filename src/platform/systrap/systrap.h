@@ -56,6 +56,7 @@ struct st_marshal {
     struct slot_out pending[SLOT_OUT_MAX];
 };
 
+constexpr uint8_t ST_YOUNG = 8;
 enum st_wait : uint8_t { ST_IDLE, ST_USER, ST_WORK, ST_BORN };
 struct st_context {
     struct pcontext base;
@@ -75,6 +76,7 @@ struct st_context {
     bool cur_valid;                // cur is what the frame holds
     bool live;                     // the frame is a trampoline's: its return loads no FP state
     bool fast;                     // the frame is a system call's and may be left without sigreturn
+    uint8_t young;                 // returns to the guest that are still a time for chores
     struct st_marshal m;
     // Shared with other fibers and callbacks.
     enum st_wait waiting;          // [A] what we wait for from the stub
@@ -109,7 +111,7 @@ int st_init(const struct platform_config *cfg);
 int st_spawn(struct pzygote *from, struct aspace **as, struct pcontext **ctx);
 int st_zygote_new(struct pzygote **z, int *host_pid);
 void st_zygote_free(struct pzygote *z);
-void st_spawn_refill(void);                                // and the next one to be
+bool st_spawn_refill(void);                                // the next one to be is begun
 
 // space.c
 MUST_CHECK int st_aspace_alloc(uint32_t parity, struct st_aspace **as, int *stub_sock, int *memfd);
@@ -126,18 +128,18 @@ static inline int st_prove(struct st_aspace *as)
 }
 MUST_CHECK int st_send_fd(struct st_aspace *as, int fd);
 // A space without a process, its birth messages sent, and the end of its socket that goes to the stub:
-// the one made in advance, or a new one. refill: makes one in advance, unless it is there.
+// the one made in advance, or a new one. refill: makes one in advance, unless it is there (false).
 MUST_CHECK int st_space_take(uint32_t parity, bool watch, struct st_aspace **as, int *stub_sock);
-void st_space_refill(void);
+bool st_space_refill(void);
 void st_watch_waits(void);                                 // a wait on a stub has begun
 uint32_t st_tick(void);                                    // advances while there are waits
 int st_fork(struct pcontext *caller, struct aspace **as, struct pcontext **ctx);
 void st_aspace_free(struct aspace *as);
 // Work that nobody waits for, put off until a new program or process has just begun to run: the ends of
-// old spaces, the making of what the next one needs. A timer does the former at the latest.
-void st_chores(void);
+// old spaces, the making of what the next one needs. A timer does the former at the latest. One piece
+// at a time, so that the new one's first call need not wait for all of it.
+void st_chore(void);
 extern bool st_chores_due;                    // [A]
-void st_grave_serve(int max);
 
 // ctx.c
 MUST_CHECK int st_context_alloc(struct st_aspace *as, struct st_context **ctx);
