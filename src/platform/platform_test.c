@@ -23,7 +23,8 @@
 
 // --- guest code: position-independent, copied to TEXT ---------------------------------------------
 extern const char g_fault[], g_mixed[],
-    g_call[], g_int80[], g_add[], g_store[], g_xmm_wait[], g_vsyscall[], g_masked[], g_fork_bomb[];
+    g_call[], g_int80[], g_add[], g_store[], g_xmm_wait[], g_vsyscall[], g_masked[], g_fork_bomb[],
+    g_form_c[], g_form_c_call[], g_dead_nop[];
 __asm__(".pushsection .rodata\n"
         ".irp n, g_start, g_end, g_regs, g_spin, g_zmm, g_ymm\n.globl \\n\n.hidden \\n\n.endr\n"
         ".balign 64\n"
@@ -108,6 +109,24 @@ __asm__(".pushsection .rodata\n"
         "g_add: lock incl (%rdi); dec %rbx; jnz g_add; mov $60, %eax; syscall; ud2\n"
         // (rdi) = rsi; exit((rdi))
         "g_store: mov %rsi, (%rdi); mov (%rdi), %rdi; mov $60, %eax; syscall; ud2\n"
+        // rbx rounds, entered in turn at each of the instructions in front of the call; result rbx
+        "g_form_c: mov $77, %ebp\n"
+        "1: mov %rbx, %rcx; and $3, %ecx; mov $39, %eax; lea 2f(%rip), %rdx; mov %rbx, %rdi; mov %rdi, %r8\n"
+        "   cmp $1, %ecx; je 3f; cmp $2, %ecx; je 4f; cmp $3, %ecx; je g_form_c_call\n"
+        "   xor %eax, %eax; xor %edx, %edx; xor %edi, %edi; xor %r8d, %r8d\n"
+        "   mov $39, %eax; lea 2f(%rip), %rdx\n"
+        "3: mov %rbx, %rdi\n"
+        "4: mov %rdi, %r8\n"
+        "g_form_c_call: syscall\n"
+        "2: cmp %rcx, %rdx; jne 9f; cmp %rax, %rbx; jne 9f; cmp %rdi, %r8; jne 9f; cmp $77, %ebp; jne 9f\n"
+        "   dec %rbx; jnz 1b\n"
+        "   mov $60, %eax; syscall\n"
+        "9: ud2\n"
+        // rbx rounds; the call comes by a jump, what lies before it is dead
+        "g_dead_nop: mov $39, %eax; jmp 1f\n"
+        "   nopw 0x200(%rax,%rax,1)\n"
+        "1: syscall; dec %rbx; jnz g_dead_nop\n"
+        "   mov $60, %eax; syscall; ud2\n"
         // rdi = stub's restorer: rt_sigreturn from a frame at rsi with all signals blocked
         "g_masked: mov %rsi, %rsp; jmp *%rdi\n"
         "g_end:\n"
@@ -318,6 +337,48 @@ SYSTRAP_TEST(patched_and_restored)
         CHECK(P->read_mem(g.as, now, UADDR(g.patched.addr), g.patched.len) == g.patched.len);
         CHECK(!memcmp(now, g_start + (g.patched.addr - TEXT), g.patched.len));
     }
+    guest_free(&g);
+}
+
+// The jump goes to an instruction further up, and none of those between it and the call is touched,
+// so that they may be jumped to.
+static bool call_form_c(struct guest *g)
+{
+    CHECK(g->r.orig_rax == 39 && g->r.rdi == g->r.rbx && g->r.r8 == g->r.rbx);
+    CHECK(g->r.rip == TEXT + (uint64_t)(g_form_c_call - g_start) + 2);
+    g->r.rax = g->r.rbx;
+    return true;
+}
+SYSTRAP_TEST(patch_form_c)
+{
+    struct guest g = {.call = call_form_c};
+    guest_new(&g, g_form_c);
+    for (int round = 0; round < 2; round++) {
+        guest_regs(&g.r, g_start, g_form_c);
+        g.r.rbx = 2000;
+        guest_run(&g);
+        CHECK(g.ev.kind == PEV_SYSCALL && g.r.orig_rax == 60 && g.r.rbx == 0);
+        uint64_t lea = TEXT + (uint64_t)(g_form_c_call - g_start) - 13; // 7 + 3 + 3 bytes
+        CHECK(g.patches == 1 + (unsigned)round && g.patched.addr == lea && g.patched.len == 5);
+        CHECK(!g.patched.hole && !memcmp(g.patched.bytes, "\x48\x8d\x15", 3));
+        uint8_t now[15];
+        CHECK(P->read_mem(g.as, now, UADDR(lea), sizeof(now)) == sizeof(now));
+        CHECK(now[0] == 0xe9 && !memcmp(now + 5, g_form_c_call - 13 + 5, sizeof(now) - 5));
+        CHECK(!P->poke(g.ctx, lea, g.patched.bytes, 5, PROT_READ | PROT_EXEC));
+        P->drain(g.ctx);
+        CHECK(P->read_mem(g.as, now, UADDR(lea), sizeof(now)) == sizeof(now));
+        CHECK(!memcmp(now, g_form_c_call - 13, sizeof(now)));
+    }
+    guest_free(&g);
+}
+SYSTRAP_TEST(patch_leaves_dead_nops)
+{
+    struct guest g = {};
+    guest_new(&g, g_dead_nop);
+    g.r.rbx = 600;
+    guest_run(&g);
+    CHECK(g.ev.kind == PEV_SYSCALL && g.r.orig_rax == 60 && g.calls == 601);
+    CHECK(!g.patches);
     guest_free(&g);
 }
 

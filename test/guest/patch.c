@@ -15,7 +15,7 @@
 #define PG 4096ul
 #define OFTEN 40 // enough for a site to be noticed
 typedef long (*fn_t)(long, long, long);
-enum form { A, A2, B, E, FORMS };
+enum form { A, A2, B, C, E, FORMS };
 struct site {
     fn_t fn;
     unsigned char *start, *call, *end;
@@ -42,6 +42,9 @@ static struct site emit(unsigned char *p, enum form form, int nr)
         p += 4;
         if (form == B) {
             memcpy(p, "\x4c\x8b\x4c\x24\xf8", 5); // mov -8(%rsp),%r9
+            p += 5;
+        } else if (form == C) { // short ones that leave everything as it is
+            memcpy(p, "\x4d\x89\xc0\x50\x58", 5); // mov %r8,%r8; push %rax; pop %rax
             p += 5;
         }
     }
@@ -144,7 +147,7 @@ __asm__(".balign 16\ncall_red:\n"
         "push %rbx; mov %rdi,%rdx\n"
         "mov $16,%ecx\n"
         "1: movabs $0x5a5a5a5a5a5a5a5a,%rax; mov %rax,-136(%rsp,%rcx,8); dec %ecx; jnz 1b\n"
-        "mov $39,%eax; lea 2f(%rip),%rbx; nopl 0(%rax,%rax,1)\n"
+        "mov $39,%eax; nopl 0(%rax,%rax,1); lea 2f(%rip),%rbx\n"
         "syscall\n"
         "2: xor %ebx,%ebx; mov $16,%ecx\n"
         "3: movabs $0x5a5a5a5a5a5a5a5a,%rax; cmp %rax,-136(%rsp,%rcx,8); je 4f; inc %ebx\n"
@@ -215,8 +218,37 @@ GT(patch_jump_into_the_middle)
         for (int i = 0; i < OFTEN; i++) {
             __asm__ volatile("call *%1" : "=a"(r) : "r"(s.call), "0"((long)SYS_getppid) : "rcx", "r11", "memory");
             GT_EQ(r, getppid());
+            if (form != C)
+                continue;
+            for (int back = 1; back <= 5; back += back == 2 ? 3 : 1) { // pop; push, pop; all three
+                __asm__ volatile("sub $128,%%rsp; cmp $1,%2; jne 1f; lea 2f(%%rip),%%r11; push %%r11; push %%rax; jmp *%1;"
+                                 "1: call *%1; 2: add $128,%%rsp"
+                                 : "=a"(r)
+                                 : "r"(s.call - back), "r"(back), "0"((long)SYS_getppid)
+                                 : "rcx", "r11", "memory", "cc");
+                GT_EQ(r, getppid());
+            }
         }
         often(s, getpid());
+    }
+}
+
+// A loop that begins between an instruction and the call that it could be taken for a part of.
+GT(patch_loop_into_the_middle)
+{
+    unsigned char *m = text(PG), *p = m + 512;
+    for (int i = 0; i < 20; i++, p += 3)
+        memcpy(p, "\x48\x89\xf6", 3);
+    memcpy(p, "\x45\x31\xc0\xba\x03\0\0\0", 8);  // xor %r8d,%r8d; mov $3,%edx
+    memcpy(p + 8, "\x49\xff\xc0\x31\xc0\xb0", 6); // 1: inc %r8; xor %eax,%eax; mov $39,%al
+    memcpy(p + 14, "\x27\x0f\x05", 3);             // syscall
+    memcpy(p + 17, "\xff\xca\x75\xf3", 4);         // dec %edx; jnz 1b
+    memcpy(p + 21, "\x48\x89\x07\x4c\x89\xc0\xc3", 7); // mov %rax,(%rdi); mov %r8,%rax; ret
+    GT_OK(mprotect(m, PG, PROT_READ | PROT_EXEC));
+    for (int i = 0; i < 4 * OFTEN; i++) {
+        long pid = 0;
+        GT_EQ(((fn_t)(m + 512))((long)&pid, 0, 0), 3);
+        GT_EQ(pid, getpid());
     }
 }
 
@@ -684,9 +716,49 @@ GT(patch_fault_in_front)
     }
 }
 
+// A signal between an instruction that gets patched and its call: by a fault of one in between. The
+// handler uses the site often, and goes back to where it was interrupted.
+static struct site faulty;
+static unsigned char *faulty_at;
+static int on_faulty_often;
+static void on_faulty(int sig, siginfo_t *si, void *ctx)
+{
+    static long good = 7;
+    greg_t *r = ((ucontext_t *)ctx)->uc_mcontext.gregs;
+    fault_rip = r[REG_RIP];
+    if ((int)r[REG_RAX] != SYS_getppid || r[REG_RSI] != 1234)
+        fault_rip = 1;
+    for (int i = 0; i < on_faulty_often; i++)
+        if (faulty.fn((long)&good, 1234, 0) != getppid())
+            fault_rip = 2;
+    r[REG_RDI] = (long)&good;
+}
+GT(patch_fault_in_between)
+{
+    struct sigaction sa = {.sa_sigaction = on_faulty, .sa_flags = SA_SIGINFO};
+    GT_OK(sigaction(SIGSEGV, &sa, 0));
+    for (int round = 0; round < 3; round++) {
+        unsigned char *p = text(PG), *q = p + 256;
+        for (int i = 0; i < 20; i++, q += 3)
+            memcpy(q, "\x48\x89\xf6", 3);
+        memcpy(q, "\xb8\x6e\0\0\0\x50\x58", 7); // mov $110,%eax; push %rax; pop %rax
+        faulty_at = q += 7;
+        memcpy(q, "\x4c\x8b\x07\x4d\x89\xc1\x0f\x05\xc3", 9); // mov (%rdi),%r8; mov %r8,%r9; syscall
+        GT_OK(mprotect(p, PG, PROT_READ | PROT_EXEC));
+        faulty = (struct site){.fn = (fn_t)(p + 256), .start = p, .call = q + 6, .end = q + 9};
+        for (int i = 0; i < OFTEN; i++) {
+            on_faulty_often = round == 0 ? 1 : round == 1 ? OFTEN : i == 10 ? OFTEN : 0;
+            fault_rip = 0;
+            GT_EQ(faulty.fn(8, 1234, 0), getppid());
+            GT_EQ(fault_rip, (unsigned long)faulty_at);
+        }
+    }
+}
+
 // Single steps: only the program's own instructions are seen.
 static volatile long steps, odd_step;
 static struct site stepped;
+static volatile unsigned char stepped_on[64]; // at an offset in it, how often
 static void on_step(int sig, siginfo_t *si, void *ctx)
 {
     unsigned long rip = ((ucontext_t *)ctx)->uc_mcontext.gregs[REG_RIP];
@@ -696,6 +768,8 @@ static void on_step(int sig, siginfo_t *si, void *ctx)
         ok |= rip >= known[i].from && rip < known[i].to;
     if (!ok || (rip > (unsigned long)stepped.call + 2 && rip < (unsigned long)stepped.end))
         odd_step = (long)rip;
+    if (rip - (unsigned long)stepped.start < sizeof(stepped_on))
+        stepped_on[rip - (unsigned long)stepped.start]++;
 }
 GT(patch_single_step)
 {
@@ -705,6 +779,7 @@ GT(patch_single_step)
         stepped = one(form, SYS_getpid);
         know_text();
         often(stepped, getpid());
+        memset((void *)stepped_on, 0, sizeof(stepped_on));
         for (int i = 0; i < 5; i++) {
             long r, before = steps;
             __asm__ volatile("sub $256,%%rsp; pushfq; orl $0x100,(%%rsp); popfq; call *%1; pushfq; andl $~0x100,(%%rsp); popfq; add $256,%%rsp"
@@ -715,6 +790,10 @@ GT(patch_single_step)
             GT_TRUE(steps - before >= 12);
         }
         GT_EQ(odd_step, 0);
+        long call = stepped.call - stepped.start;
+        GT_EQ(stepped_on[call], 5);
+        for (int back = 1; back <= 5 && form == C; back += back == 2 ? 3 : 1)
+            GT_EQ(stepped_on[call - back], 5);
     }
 }
 

@@ -226,21 +226,16 @@ struct insn insn_decode(const uint8_t *p, size_t n)
 // agree on the last boundary, it is one.
 size_t insn_before(const uint8_t *p, size_t at)
 {
-    constexpr size_t FAR = 64, NEAR = 16;
+    constexpr size_t NEAR = 16;
+    uint8_t last[INSN_LOOK]; // from here the last one before `at` has this length; 0: out of step
     unsigned votes[16] = {}, all = 0;
-    size_t from = at > FAR ? at - FAR : 0;
-    for (size_t start = from; start + NEAR <= at; start++) {
-        size_t q = start, last = start;
-        while (q < at) {
-            struct insn i = insn_decode(p + q, at - q);
-            if (!i.len)
-                break;
-            last = q;
-            q += i.len;
-        }
-        if (q != at || at - last > 15)
+    size_t n = at < INSN_LOOK ? at : INSN_LOOK;
+    for (size_t back = 1; back <= n; back++) {
+        size_t len = insn_decode(p + at - back, back).len;
+        last[back - 1] = (uint8_t)(!len ? 0 : len == back ? len : last[back - len - 1]);
+        if (back < NEAR || !last[back - 1])
             continue;
-        votes[at - last]++;
+        votes[last[back - 1]]++;
         all++;
     }
     unsigned best = 0;
@@ -248,6 +243,46 @@ size_t insn_before(const uint8_t *p, size_t at)
         if (votes[len] > votes[best])
             best = len;
     return best && votes[best] >= 8 && votes[best] * 8 >= all * 7 ? at - best : 0;
+}
+
+size_t insn_run(const uint8_t *p, size_t at)
+{
+    size_t start = at, len;
+    do {
+        size_t before = insn_before(p, start);
+        if (!before || at - before > INSN_RUN_MAX)
+            return 0;
+        len = start - before;
+        struct insn i = insn_decode(p + before, len);
+        if (i.len != len || (i.flags & (INSN_FLOW | INSN_GS | INSN_REP)))
+            return 0;
+        if (insn_padding(p + before, len))
+            return 0; // dead, perhaps, and what follows comes by a jump
+        start = before;
+    } while (len < INSN_JUMP);
+    return at - start;
+}
+
+bool insn_move(uint8_t *p, size_t n, int64_t by)
+{
+    for (size_t at = 0; at < n;) {
+        struct insn i = insn_decode(p + at, n - at);
+        if (!i.len)
+            return false;
+        if (i.flags & INSN_RIP) {
+            uint8_t *disp = p + at + i.disp_off;
+            uint32_t v = 0;
+            for (int k = 0; k < 4; k++)
+                v |= (uint32_t)disp[k] << 8 * k;
+            int64_t d = (int64_t)(int32_t)v - by;
+            if (d != (int32_t)d)
+                return false;
+            for (int k = 0; k < 4; k++)
+                disp[k] = (uint8_t)((uint64_t)d >> 8 * k);
+        }
+        at += i.len;
+    }
+    return true;
 }
 
 size_t insn_padding(const uint8_t *p, size_t n)

@@ -22,7 +22,15 @@ struct insn {
 };
 struct insn insn_decode(const uint8_t *p, size_t n);
 // Does the instruction in front of p[at] begin at the returned offset? Decided by decoding from many
-// places before it: 0 when they do not agree. p[0..at) must be there.
+// places before it, up to INSN_LOOK bytes: 0 when they do not agree. p[0..at) must be there.
+constexpr size_t INSN_LOOK = 128;
 size_t insn_before(const uint8_t *p, size_t at);
+// The shortest run of instructions right in front of p[at] that may run elsewhere and begins with one
+// that a jump has room in: its length, or 0. None of them is a nop.
+constexpr size_t INSN_RUN_MAX = 21, INSN_JUMP = 5;
+size_t insn_run(const uint8_t *p, size_t at);
+// The n bytes of whole instructions at p are a copy that will run `by` bytes further up: puts operands
+// relative to rip right. False: one cannot be reached from there.
+bool insn_move(uint8_t *p, size_t n, int64_t by);
 // Bytes of dead padding at p (nop, int3, at most n), as compilers put behind a jump or return.
 size_t insn_padding(const uint8_t *p, size_t n);

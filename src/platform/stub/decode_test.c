@@ -88,6 +88,59 @@ TEST(decode_before_votes)
     assert_int_equal(insn_before(good, 4), 0); // too little to be sure
 }
 
+// What the run in front of a call is: FILL, then `tail`, which ends at the call.
+static size_t run_of(const char *tail, size_t n)
+{
+    uint8_t text[128];
+    for (size_t i = 0; i < 60; i += 3)
+        memcpy(text + i, i & 1 ? "\x48\x89\xff" : "\x48\x89\xf6", 3); // mov %rdi,%rdi; %rsi,%rsi
+    memcpy(text + 60, tail, n);
+    return insn_run(text, 60 + n);
+}
+#define RUN(tail) run_of(tail, sizeof(tail) - 1)
+#define MOV_NR "\xb8\x27\0\0\0"      // mov $39,%eax
+#define SHORT "\x4d\x89\xc0"          // mov %r8,%r8
+TEST(decode_runs)
+{
+    assert_int_equal(RUN(MOV_NR), 5);
+    assert_int_equal(RUN("\x48\xc7\xc0\x27\0\0\0"), 7);
+    assert_int_equal(RUN(MOV_NR SHORT), 8);
+    assert_int_equal(RUN(MOV_NR MOV_NR SHORT), 8); // the last that has room
+    assert_int_equal(RUN(MOV_NR "\x31\xd2\x50\x58" SHORT), 12);
+    assert_int_equal(RUN("\x48\x8d\x35\0\x10\0\0" SHORT SHORT), 13); // lea 0x1000(%rip),%rsi
+    assert_int_equal(RUN(MOV_NR SHORT SHORT SHORT SHORT SHORT), 20);
+    // Too long; none with room; one that says where execution goes on, uses %gs, repeats; a nop.
+    assert_int_equal(RUN(MOV_NR SHORT SHORT SHORT SHORT SHORT SHORT), 0);
+    assert_int_equal(RUN(SHORT SHORT), 0);
+    assert_int_equal(RUN(MOV_NR "\x85\xc0\x74\x03" SHORT), 0);
+    assert_int_equal(RUN(MOV_NR "\x0f\x05" SHORT), 0);
+    assert_int_equal(RUN(MOV_NR "\xff\xd0" SHORT), 0);
+    assert_int_equal(RUN(MOV_NR "\xcc" SHORT), 0);
+    assert_int_equal(RUN("\xe8\0\0\0\0" SHORT), 0);
+    assert_int_equal(RUN(MOV_NR "\x65\x48\x8b\x00"), 0);
+    assert_int_equal(RUN("\x65\x48\x8b\x04\x25\0\0\0\0"), 0);
+    assert_int_equal(RUN(MOV_NR "\xf3\xa4"), 0);
+    assert_int_equal(RUN("\xc3\x0f\x1f\x84\0\0\0\0\0"), 0);
+    assert_int_equal(RUN("\xc3\x0f\x1f\x84\0\0\0\0\0" SHORT), 0);
+    assert_int_equal(RUN(MOV_NR "\x66\x90" SHORT), 0);
+    assert_int_equal(RUN(MOV_NR "\x06" SHORT), 0); // not known
+}
+TEST(decode_moves)
+{
+    // mov 0x10(%rip),%eax; mov %r8,%r8; cmpl $1,-8(%rip)
+    static const uint8_t text[] = {0x8b, 0x05, 0x10, 0, 0, 0, 0x4d, 0x89, 0xc0, 0x83, 0x3d, 0xf8, 0xff, 0xff, 0xff, 1};
+    static const uint8_t want[] = {0x8b, 0x05, 0x10, 0xf0, 0xff, 0xff, 0x4d, 0x89, 0xc0, 0x83, 0x3d, 0xf8, 0xef, 0xff, 0xff, 1};
+    uint8_t p[sizeof(text)];
+    memcpy(p, text, sizeof(p));
+    assert_true(insn_move(p, sizeof(p), 0x1000));
+    assert_memory_equal(p, want, sizeof(p));
+    assert_true(insn_move(p, sizeof(p), -0x1000));
+    assert_memory_equal(p, text, sizeof(p));
+    assert_true(insn_move(p, sizeof(p), 0x7fffff00)); // the operands lie just within reach
+    assert_false(insn_move(p, sizeof(p), 0x7fffff00));
+    assert_false(insn_move(p, sizeof(p) - 1, 0)); // not whole
+}
+
 TEST(decode_padding)
 {
     static const uint8_t pad[] = {0x66, 0x2e, 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0, 0x66, 0x90, 0xcc, 0xc3};

@@ -6,10 +6,14 @@
 //   A     mov $nr,%eax (5);   syscall     jmp rel32;              syscall
 //   A2    mov $nr,%rax (7);   syscall     jmp rel32, 2 left over; syscall
 //   B     any insn (5..15);   syscall     jmp rel32, left over;   syscall
+//   C     such an insn; short ones (16 at most in all); syscall    as B
 //   E     syscall ... ret, padding        jmp rel8 ... ret, jmp rel32 in the padding
 //
-// A, A2 and B keep the system call instruction: who jumps to it, and whom we cannot serve, gets SIGSYS
-// as before. E's trampoline has one of its own. A trampoline: the replaced instruction, a test that
+// A, A2, B and C keep the system call instruction: who jumps to it, and whom we cannot serve, gets
+// SIGSYS as before. C keeps the short instructions in front of it, too, and has copies of them in the
+// trampoline: the jump lies within one instruction, so that whoever is at any of the others, or jumps
+// there by whatever means, goes on in the text. Nowhere is a boundary between instructions written over.
+// E's trampoline has a system call of its own. A trampoline: the replaced instructions, a test that
 // %gs is the slot (by rcx and without touching the flags), the return address to rcx, and off to
 // stub_tramp. rcx and r11 are free, since the call would overwrite them.
 //
@@ -25,7 +29,7 @@
 #define PROT_RW 3
 #define PROT_RX 5
 // At a trampoline page's start: the mark, the address of stub_tramp. At the end of each place:
-// return address | length of the replaced instruction << 48 | form << 56.
+// return address | length of the replaced and copied instructions << 48 | form << 56.
 #define TRAMP_META 56
 #define TRAMP_SLOW_E 17 // offset of the system call in E's
 
@@ -40,6 +44,48 @@ AI uint64_t page_of(uint64_t addr)
 AI struct slot *space_slot(void)
 {
     return (struct slot *)stub_slots;
+}
+
+// --- hot sites -----------------------------------------------------------------------------------
+static uint32_t hit_key(uint64_t rip)
+{
+    return (uint32_t)(rip * 0x9e3779b97f4a7c15ull >> 32);
+}
+static uint32_t *hit_set(struct slot *s, uint32_t key)
+{
+    return s->hits + key % STUB_HIT_SETS * STUB_HIT_WAYS;
+}
+AI bool hit_is(uint32_t entry, uint32_t key)
+{
+    return !((entry ^ key) & ~0xffu);
+}
+
+// Said once in a while only: it may be a site that cannot be patched, or one whose text has changed
+// since. A new site takes the place of the one that came least; now and then of any, or those that
+// come no more would stay for ever.
+bool site_hot(struct slot *s, uint64_t rip)
+{
+    constexpr uint32_t enough = 8, again = 255;
+    uint32_t key = hit_key(rip), *set = hit_set(s, key), *e = set;
+    unsigned way = 0;
+    for (; way < STUB_HIT_WAYS && !hit_is(set[way], key); way++)
+        if ((set[way] & 0xff) < (*e & 0xff))
+            e = &set[way];
+    if (way < STUB_HIT_WAYS)
+        e = &set[way];
+    else if (s->sigsys % 16 == 0)
+        e = &set[s->sigsys / 16 % STUB_HIT_WAYS];
+    uint32_t n = hit_is(*e, key) && (*e & 0xff) != again ? *e & 0xff : 0;
+    *e = (key & ~0xffu) | (n + 1);
+    return n == enough;
+}
+
+static void hit_forget(struct slot *s, uint64_t rip)
+{
+    uint32_t key = hit_key(rip), *set = hit_set(s, key);
+    for (unsigned way = 0; way < STUB_HIT_WAYS; way++)
+        if (hit_is(set[way], key))
+            set[way] = 0;
 }
 
 // --- writing -------------------------------------------------------------------------------------
@@ -102,14 +148,14 @@ struct site {
     uint64_t tramp;
     enum patch_form form;
     struct patch_made made;
-    uint8_t insn[15];          // to be replaced, as it runs in the trampoline
+    uint8_t insn[INSN_RUN_MAX]; // as they run in the trampoline
     uint8_t insn_len;
 };
 
 // The text around the site as a decoder has to see it: sites that were patched before leave bytes
 // that are in step with nothing. Replaced instructions are put back; a used hole becomes one-byte
 // instructions that are no padding.
-#define VIEW_BEFORE 64
+#define VIEW_BEFORE (INSN_LOOK + INSN_RUN_MAX)
 #define VIEW_AFTER 160
 struct view {
     uint64_t from, to;
@@ -124,7 +170,7 @@ static void view_undo(struct view *v, uint64_t at, uint64_t tramp)
 {
     uint64_t meta = *(uint64_t *)(tramp + TRAMP_META), ret = meta & 0xffffffffffff;
     if (meta >> 56 != PATCH_E) {
-        for (uint64_t i = 0; i < (meta >> 48 & 15); i++)
+        for (uint64_t i = 0; i < (meta >> 48 & 0xff); i++)
             view_put(v, at + i, ((const uint8_t *)tramp)[i]);
         return;
     }
@@ -152,23 +198,16 @@ static bool choose_before(struct site *t, const struct view *v)
 {
     uint64_t call = t->rip - 2, from = v->from;
     const uint8_t *p = v->b;
-    size_t at = call - from, start = insn_before(p, at);
-    if (!start)
+    size_t at = call - from, len = insn_run(p, at), start = at - len;
+    if (!len)
         return false;
     const uint8_t *q = p + start;
-    size_t len = at - start;
-    struct insn i = insn_decode(q, len);
-    if (len < 5 || i.len != len || (i.flags & (INSN_FLOW | INSN_GS | INSN_REP)))
-        return false;
     copy(t->insn, q, len);
-    if (i.flags & INSN_RIP) {
-        uint64_t target = from + start + len + (uint64_t)(int64_t)(int32_t)get_bytes(q + i.disp_off, 4);
-        if (!reach32(t->tramp + len, target))
-            return false;
-        put32(t->insn + i.disp_off, (uint32_t)(target - (t->tramp + len)));
-    }
+    if (!insn_move(t->insn, len, (int64_t)(t->tramp - (from + start))))
+        return false;
     t->insn_len = (uint8_t)len;
-    t->form = len == 5 && q[0] == 0xb8 ? PATCH_A
+    t->form = insn_decode(q, len).len < len ? PATCH_C
+              : len == 5 && q[0] == 0xb8    ? PATCH_A
               : len == 7 && q[0] == 0x48 && q[1] == 0xc7 && q[2] == 0xc0 ? PATCH_A2
                                                                          : PATCH_B;
     t->made = (struct patch_made){.addr = from + start, .bytes = get_bytes(q, 5), .len = 5};
@@ -280,7 +319,7 @@ static void site_write(const struct site *t)
     }
 }
 
-int64_t patch_site(struct stub_work *w)
+int64_t patch_site(struct slot *s, struct stub_work *w)
 {
     struct site t = {.rip = w->a[0], .lo = w->a[1], .hi = w->a[2], .tramp = w->a[3]};
     uint64_t page = page_of(t.rip - 2);
@@ -294,6 +333,8 @@ int64_t patch_site(struct stub_work *w)
     view_make(&v, &t);
     if (!choose_before(&t, &v) && !choose_hole(&t, &v))
         return -2;
+    if (t.made.len == 5 && tramp_of_jump(t.made.addr, get_bytes((const uint8_t *)t.made.addr, 5)))
+        return -2; // it has one
     window_begin();
     long r = tramp_make(&t);
     if (r >= 0)
@@ -307,6 +348,7 @@ int64_t patch_site(struct stub_work *w)
     window_end();
     if (r < 0)
         return r;
+    hit_forget(s, t.rip);
     w->a[0] = t.made.addr;
     w->a[1] = t.made.bytes;
     w->a[2] = t.made.len;
@@ -370,9 +412,10 @@ static bool step(struct stub_ucontext *uc, uint64_t t, uint64_t off, uint64_t re
         uc->rip = ret - 2;
         return false;
     case PATCH_B:
-        if (off < len)
+    case PATCH_C: // after the jump nothing has been done; after an instruction: go on behind it
+        if (off == 0)
             return true;
-        uc->rip = ret - 2;
+        uc->rip = ret - 2 - (off < len ? len - off : 0);
         return false;
     default: // go on with a system call that is seen
         if (off < TRAMP_SLOW_E)
@@ -392,17 +435,17 @@ static bool in_tramp(struct slot *s, int sig, struct stub_ucontext *uc)
         if (e && off == TRAMP_SLOW_E + 2)
             uc->rip = uc->rcx = ret;
         return false;
-    case STUB_SIGNAL: // back to the site: nothing has been done that the call would not undo
+    case STUB_SIGNAL: // back to the text: nothing else has been done that the call would not undo
         if (e)
             uc->rip = off > TRAMP_SLOW_E && off < TRAMP_SLOW_E + 7 ? ret : ret - 2;
         else
-            uc->rip = off < len ? ret - 2 - len : ret - 2;
+            uc->rip = ret - 2 - (off < len ? len - off : 0);
         return false;
     case 5: // SIGTRAP
         return step(uc, t, off, ret, form, len);
     default:
         if (!e && off < len) { // the guest's own instruction
-            uc->rip = ret - 2 - len;
+            uc->rip = ret - 2 - (len - off);
             return false;
         }
         // %gs is not the slot, and points nowhere.

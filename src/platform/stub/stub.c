@@ -206,7 +206,7 @@ static int64_t do_item(struct slot *s, struct stub_work *w, int *fd)
     case WORK_CLONE: return do_clone(w->a[0]);
     case WORK_FORK: return do_fork(s, w->a[0], w->a[1]);
     case WORK_XSAVE: return frame_complete(s, w->a[0], w->a[1]);
-    case WORK_PATCH: return patch_site(w);
+    case WORK_PATCH: return patch_site(s, w);
     case WORK_POKE: return patch_poke(w);
     case WORK_COPY: return do_copy(s, w->a[0], w->a[1], w->a[2]);
     case WORK_CPUTIME: return cpu_time();
@@ -344,19 +344,6 @@ AI bool plain_call(const struct slot *s, const struct stub_ucontext *uc)
            !(uc->rflags & ODD_FLAGS) && uc->cs == 0x33 && uc->ss == 0x2b;
 }
 
-// Has this site come by SIGSYS often enough to be worth a patch? Said once in a while only: it may be
-// one that cannot be, or one whose text has changed since.
-static bool site_hot(struct slot *s, uint64_t rip)
-{
-    constexpr uint32_t enough = 8, again = 255;
-    uint32_t key = (uint32_t)(rip * 0x9e3779b97f4a7c15ull >> 32);
-    uint32_t *e = &s->hits[key % STUB_HITS], n = *e & 0xff;
-    if (((*e ^ key) & ~0xffu) || n == again)
-        n = 0;
-    *e = (key & ~0xffu) | (n + 1);
-    return n == enough;
-}
-
 // To the Sentry. s->uc, s->uc_off, s->arch and s->live are set.
 [[noreturn]] static void hand_call(struct slot *s, struct stub_ucontext *uc, bool hot)
 {
@@ -372,6 +359,7 @@ static bool site_hot(struct slot *s, uint64_t rip)
 // A system call that came by SIGSYS: registers in *uc, rip after the instruction, rax the number.
 [[noreturn]] static void serve_call(struct slot *s, struct stub_ucontext *uc)
 {
+    s->sigsys++;
     bool hot = s->tag && site_hot(s, uc->rip);
     if (plain_call(s, uc) && !hot && fast_call(s, uc))
         leave_call(s, uc);

@@ -63,7 +63,9 @@ HIDDEN uint64_t stub_peek(uint64_t addr);
 HIDDEN void stub_xsave(void *area, uint64_t features);
 
 // --- patch.c -------------------------------------------------------------------------------------
-int64_t patch_site(struct stub_work *w);
+// A call came by SIGSYS: has its site done so often enough to be worth a patch?
+bool site_hot(struct slot *s, uint64_t rip);
+int64_t patch_site(struct slot *s, struct stub_work *w);
 int64_t patch_poke(const struct stub_work *w);
 // A signal hit guest code. True: it was only on account of a patch, go back to *uc. False: *uc says
 // now what the guest's state would be without patches.

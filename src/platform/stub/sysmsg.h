@@ -136,6 +136,7 @@ enum patch_form : uint32_t { // how a site is patched: see patch.c
     PATCH_A = 1, // 5-byte mov to eax in front
     PATCH_A2,    // 7-byte mov to rax in front
     PATCH_B,     // another instruction of 5 bytes or more in front
+    PATCH_C,     // such an instruction further up, short ones between it and the call
     PATCH_E,     // short jump in place of the call, into dead padding
     PATCH_FORMS,
 };
@@ -152,7 +153,8 @@ struct stub_work {
 };
 static_assert(sizeof(struct stub_work) == 64);
 #define SLOT_WORK_MAX 32
-#define STUB_HITS 64
+#define STUB_HIT_SETS 64
+#define STUB_HIT_WAYS 4
 
 // What the stub did with the arguments of the call that it hands over (platform/marshal.h), and what
 // it is to write into guest memory before the return. Offsets count from SLOT_DATA_OFF.
@@ -219,9 +221,10 @@ struct slot {
     struct slot_marshal marshal;
     // The stub's own.
     uint64_t calls;            // that came by trampoline
+    uint64_t sigsys;           // that came by SIGSYS
     uint64_t answers;          // calls that were not handed over
     uint64_t umask;            // slot 0's is the space's: pub_umask()
-    uint32_t hits[STUB_HITS];  // sites that came by SIGSYS: key << 8 | how often
+    uint32_t hits[STUB_HIT_SETS * STUB_HIT_WAYS]; // sites that came by SIGSYS: key << 8 | how often
 };
 static_assert(sizeof(struct slot) <= SLOT_DATA_OFF);
 static_assert(offsetof(struct slot, state) == S_STATE && offsetof(struct slot, intr) == S_INTR &&

@@ -11,7 +11,7 @@
 
 constexpr uint32_t TRIES_MAX = 4096; // in vain, per space
 
-static uint64_t sites[PATCH_FORMS], refused, drains, calls, answers; // [A] counters
+static uint64_t sites[PATCH_FORMS], refused, drains, calls, answers, sigsys; // [A] counters
 
 bool st_hot(struct st_aspace *as)
 {
@@ -134,14 +134,15 @@ void st_drain(struct pcontext *ctx)
 void st_patch_count(struct st_context *c)
 {
     __atomic_fetch_add(&calls, READ_SHARED(c->slot->calls), __ATOMIC_RELAXED);
+    __atomic_fetch_add(&sigsys, READ_SHARED(c->slot->sigsys), __ATOMIC_RELAXED);
     __atomic_fetch_add(&answers, READ_SHARED(c->slot->answers), __ATOMIC_RELAXED);
 }
 
 void st_report(void)
 {
-    log_debug("systrap: sites patched: A %lu, A2 %lu, B %lu, E %lu; refused %lu; drains %lu; calls by "
-              "trampoline in threads that have ended: %lu, answered by the stub: %lu",
+    log_debug("systrap: sites patched: A %lu, A2 %lu, B %lu, C %lu, E %lu; refused %lu; drains %lu; calls "
+              "by trampoline in threads that have ended: %lu, by SIGSYS: %lu, answered by the stub: %lu",
               READ_SHARED(sites[PATCH_A]), READ_SHARED(sites[PATCH_A2]), READ_SHARED(sites[PATCH_B]),
-              READ_SHARED(sites[PATCH_E]), READ_SHARED(refused), READ_SHARED(drains),
-              READ_SHARED(calls), READ_SHARED(answers));
+              READ_SHARED(sites[PATCH_C]), READ_SHARED(sites[PATCH_E]), READ_SHARED(refused),
+              READ_SHARED(drains), READ_SHARED(calls), READ_SHARED(sigsys), READ_SHARED(answers));
 }
