@@ -646,32 +646,34 @@ static bool call_mixed(struct guest *g)
     CHECK(g->r.orig_rax == 39 && g->r.r12 == 64 * g->r.r13 && g->calls == g->r.r13);
     return true;
 }
+// The guest goes on until it has seen enough of them, however the CPUs are shared out; more calls than
+// that, when they do not take long.
+static ktime_t storm_start;
+static bool call_storm(struct guest *g)
+{
+    const uint64_t rounds = P == &ptrace_ops ? 10000 : 300000;
+    (void)call_mixed(g);
+    return READ_SHARED(g->interrupts) <= 200 ||
+           (g->calls < rounds && ktime_now() - storm_start < 5000000000);
+}
 PLATFORM_TEST(interrupt_storm)
 {
-    struct guest g = {.call = call_mixed}, t = {.call = call_mixed, .keep = true};
+    struct guest g = {.call = call_mixed}, t = {.call = call_storm, .keep = true};
     guest_new(&g, g_mixed);
     CHECK(!P->context_new(g.ctx, &t.ctx));
     t.as = g.as;
     t.r = g.r;
     t.r.rsp -= 4096;
-    const uint64_t rounds = P == &ptrace_ops ? 10000 : 300000;
-    t.r.r14 = rounds;
-    ktime_t start = ktime_now();
+    t.r.r14 = UINT64_MAX;
+    storm_start = ktime_now();
     guest_spawn(&t);
     uint64_t sent = 0;
-    while (!__atomic_load_n(&t.done, __ATOMIC_SEQ_CST)) {
-        bool enough = ktime_now() - start > 5000000000 && READ_SHARED(t.interrupts) > 200;
-        if (READ_SHARED(t.calls) < rounds - 1000 && !enough) {
-            P->interrupt(t.ctx);
-            sent++;
-            fiber_yield();
-        } else {
-            fiber_park(ktime_now() + 1000000, PARK_UNINTERRUPTIBLE);
-        }
+    for (; !__atomic_load_n(&t.done, __ATOMIC_SEQ_CST); sent++) {
+        P->interrupt(t.ctx);
+        fiber_yield();
     }
-    CHECK(t.ev.kind == PEV_SYSCALL && t.r.orig_rax == 60 && t.r.r13 == rounds);
+    CHECK(t.ev.kind == PEV_SYSCALL && t.r.orig_rax == 39 && t.r.r13 == t.calls);
     printf("  interrupt storm: %lu sent, %lu seen\n", sent, t.interrupts);
-    CHECK(t.interrupts > 100);
     P->context_free(t.ctx);
     guest_free(&g);
 }
