@@ -11,6 +11,8 @@ struct st_global { // [C] after init
     uint64_t task_size;
     uint64_t vdso, vdso_start, vdso_end;
     uint64_t vdso_clock;           // its clock_gettime, 0: none
+    uint64_t vdso_random;          // its getrandom, 0: none that the stub can use
+    uint32_t random_len;           // of that one's state
     bool no_answers;               // platform_config
     uint32_t fp_xstate, fp_ext;    // bytes of the XSAVE area, and with the closing magic
     uint64_t fp_features;
@@ -43,6 +45,11 @@ MUST_CHECK int zygote_prepare(const struct platform_config *cfg);
 // In the Sentry, once the zygote runs: takes what it reports.
 void zygote_adopt(const struct zygote_report *r);
 void zygote_log_failure(const struct zygote_report *r);
+
+// --- vdso.c: the host's vDSO, at base in ourselves -----------------------------------------------------
+uint64_t vdso_symbol(uint64_t base, const char *name); // offset from base, 0: none
+// The size of the state that its getrandom at fn wants, 0: the stub cannot use it.
+uint32_t vdso_random_state(uint64_t fn);
 
 // --- filter.c: table A of the security notes for a stub whose text is [start, end) -------------------
 struct sock_filter;

@@ -8,7 +8,6 @@
 #include "platform/internal.h"
 #include "platform/marshal.h"
 #include "stub_syms.h"
-#include <elf.h>
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <signal.h>
@@ -38,6 +37,7 @@ static struct { // made by zygote_prepare
     int nvdso;
     uint64_t vdso_base;           // of the code, within them
     uint64_t clock_off;           // of clock_gettime in the code, 0: none
+    uint64_t random_off;          // of getrandom
     struct sock_filter filter[FILTER_MAX];
     size_t nfilter;
 } host;
@@ -126,23 +126,14 @@ static void find_vdso(int fd)
     host.vdso_base = 0;
 }
 
-// The vDSO is the host kernel's: an ELF image like any other, but to be believed.
-static void find_vdso_clock(void)
+static void find_vdso_calls(void)
 {
-    const uint8_t *base = (const uint8_t *)host.vdso_base;
-    const Elf64_Ehdr *eh = (const Elf64_Ehdr *)base;
-    if (!base || !eh->e_shoff || eh->e_shentsize != sizeof(Elf64_Shdr))
+    if (!host.vdso_base)
         return;
-    const Elf64_Shdr *sh = (const Elf64_Shdr *)(base + eh->e_shoff);
-    for (int i = 0; i < eh->e_shnum; i++) {
-        if (sh[i].sh_type != SHT_DYNSYM || sh[i].sh_link >= eh->e_shnum)
-            continue;
-        const Elf64_Sym *sym = (const Elf64_Sym *)(base + sh[i].sh_offset);
-        const char *names = (const char *)base + sh[sh[i].sh_link].sh_offset;
-        for (size_t n = 0; n < sh[i].sh_size / sizeof(*sym); n++)
-            if (!strcmp(names + sym[n].st_name, "__vdso_clock_gettime"))
-                host.clock_off = sym[n].st_value;
-    }
+    host.clock_off = vdso_symbol(host.vdso_base, "__vdso_clock_gettime");
+    uint64_t random = vdso_symbol(host.vdso_base, "__vdso_getrandom");
+    st.random_len = random ? vdso_random_state(host.vdso_base + random) : 0;
+    host.random_off = st.random_len ? random : 0;
 }
 
 // A place that is free in us, and so in the zygote.
@@ -383,7 +374,7 @@ int zygote_prepare(const struct platform_config *cfg)
     if (err)
         return err;
     find_vdso(cfg->maps_fd);
-    find_vdso_clock();
+    find_vdso_calls();
     st.no_answers = cfg->no_answers;
     int n = stub_filter_build(st.base, st.base + STUB_SIZE, host.filter, FILTER_MAX);
     if (n < 0)
@@ -400,6 +391,8 @@ void zygote_adopt(const struct zygote_report *r)
         st.vdso = st.vdso_start + (host.vdso_base - host.vdso[0].start);
     if (st.vdso && host.clock_off)
         st.vdso_clock = st.vdso + host.clock_off;
+    if (st.vdso && host.random_off)
+        st.vdso_random = st.vdso + host.random_off;
 }
 
 void zygote_log_failure(const struct zygote_report *r)

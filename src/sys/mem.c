@@ -13,6 +13,9 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
+#ifndef MAP_DROPPABLE
+#define MAP_DROPPABLE 0x08
+#endif
 #ifndef MFD_NOEXEC_SEAL
 #define MFD_NOEXEC_SEAL 8u
 #define MFD_EXEC 16u
@@ -78,9 +81,28 @@ static int map_file_args(struct file *f, struct mmap_args *a)
     return err;
 }
 
-static int map_anon_args(struct mmap_args *a)
+// MAP_DROPPABLE: memory that may be lost under pressure (ours is not), of which a child gets nothing
+// and a core dump neither: where C libraries keep the state of the vDSO's generator.
+static int map_droppable(struct task *t, uint64_t addr, uint64_t len)
+{
+    int err = mm_madvise(t->mm, t->ctx, addr, len, MADV_WIPEONFORK);
+    if (!err)
+        err = mm_madvise(t->mm, t->ctx, addr, len, MADV_DONTDUMP);
+    if (err)
+        (void)mm_munmap(t->mm, t->ctx, addr, len); // nobody has seen it
+    return err;
+}
+
+static int map_anon_args(struct mmap_args *a, bool *droppable)
 {
     int type = a->flags & MAP_TYPE;
+    *droppable = type == MAP_DROPPABLE;
+    if (*droppable) {
+        if (a->flags & (MAP_LOCKED | MAP_HUGETLB | MAP_GROWSDOWN))
+            return -EINVAL;
+        type = MAP_PRIVATE;
+        a->flags = (a->flags & ~MAP_TYPE) | MAP_PRIVATE | MAP_NORESERVE;
+    }
     if (type != MAP_SHARED && type != MAP_PRIVATE)
         return -EINVAL;
     if (type == MAP_SHARED && (a->flags & MAP_GROWSDOWN))
@@ -107,14 +129,19 @@ long sys_mmap(struct task *t, uint64_t addr, size_t len, int prot, int flags, in
     struct mmap_args a = {
         .addr = addr, .len = len, .off = off, .prot = prot, .flags = flags, .lim = limits(t)};
     long ret = -EINVAL;
+    bool droppable = false;
     if (len && !(f && (flags & MAP_HUGETLB)))
-        ret = f ? map_file_args(f, &a) : map_anon_args(&a);
+        ret = f ? map_file_args(f, &a) : map_anon_args(&a, &droppable);
     if (ret && f && len) { // a bad place is reported before a bad file
         int err = mm_check_place(t->mm, addr, len, flags);
         ret = err ? err : ret;
     }
     if (!ret)
         ret = mm_mmap(t->mm, t->ctx, &a);
+    if (droppable && ret >= 0) {
+        int err = map_droppable(t, (uint64_t)ret, len);
+        ret = err ? err : ret;
+    }
     memobj_put(a.obj);
     if (f) {
         if (ret >= 0)

@@ -110,15 +110,16 @@ long sys_getrandom(struct task *t, uaddr_t buf, size_t count, uint32_t flags)
         long r = host_call(__NR_getrandom, chunk, n, 0);
         if (r <= 0)
             return done ? (long)done : r ? r : -EAGAIN;
-        if (copy_out(t->mm, uaddr_add(buf, done), chunk, (size_t)r) != 0)
-            return done ? (long)done : -EFAULT;
-        done += (size_t)r;
-        if (signal_pending(t))
-            break; // the first 256 bytes are never cut short
+        long put = copy_out_partial(t->mm, uaddr_add(buf, done), chunk, (size_t)r);
+        explicit_bzero(chunk, sizeof(chunk));
+        if (put < 0)
+            return done ? (long)done : put;
+        done += (size_t)put;
+        if (put < r || (done % PAGE_SIZE == 0 && signal_pending(t)))
+            break; // as Linux: a page is never cut short by a signal
         if (done % 65536 == 0)
             fiber_yield();
     }
-    explicit_bzero(chunk, sizeof(chunk));
     return (long)done;
 }
 

@@ -6,6 +6,7 @@
     .globl stub_restorer, stub_exit_sigreturn, stub_exit_fast, stub_exit_interrupted
     .globl stub_exit_final, stub_exit_thread, stub_clone_fork, stub_clone_thread, stub_enter, stub_cmpxchg
     .globl stub_cmpxchg_insn, stub_cmpxchg_fault, stub_futex, stub_futex_win, stub_futex_end
+    .globl stub_vdso_random
     .globl stub_load, stub_load32, stub_store, stub_store32, stub_access, stub_access_end
     .globl stub_access_fault
     .globl stub_exit_live, stub_tramp, stub_peek, stub_peek_insn, stub_peek_fault, stub_xsave
@@ -141,6 +142,26 @@ stub_tramp:
     xchg %rdi, %rsi
     call stub_call_on
     ud2
+
+// long stub_vdso_random(buf, n, flags, state, state_len, fn). What the vDSO's generator uses are the
+// sixteen registers of SSE, by instructions that leave the rest of the vector state alone
+// (platform/vdso.c tries that); no status word changes.
+    .balign 16
+stub_vdso_random:
+    push %rbp
+    mov %rsp, %rbp
+    sub $256, %rsp
+    and $-64, %rsp
+    .irp i, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+    movaps %xmm\i, 16 * \i(%rsp)
+    .endr
+    call *%r9
+    .irp i, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+    movaps 16 * \i(%rsp), %xmm\i
+    .endr
+    mov %rbp, %rsp
+    pop %rbp
+    ret
 
 // uint64_t stub_peek(addr): the 8 bytes there, 0 when they cannot be read.
     .balign 16

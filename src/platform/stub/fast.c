@@ -44,7 +44,7 @@ static bool put(uint64_t addr, const uint64_t *v, int n)
 }
 
 // --- time ----------------------------------------------------------------------------------------
-// The vDSO keeps away from vector registers (it is built as the kernel is). Where it cannot answer it
+// The vDSO's clocks keep away from vector registers (they are built as the kernel is). Where it cannot answer it
 // makes a system call, which the filter refuses: -ENOSYS, see signal_in_stub.
 static bool clock(struct slot *s, uint64_t id, int64_t ts[2])
 {
@@ -268,6 +268,7 @@ static bool answer(struct slot *s, const struct ppublic *p, struct stub_ucontext
     case __NR_rt_sigprocmask: return sigprocmask(s, p, uc);
     case __NR_sigaltstack: return sigaltstack(p, uc);
     case __NR_futex: return futex(s, uc, ret);
+    case __NR_getrandom: return random_call(s, uc, ret);
     }
     return window_call(p, uc, ret);
 }

@@ -58,14 +58,18 @@ static __attribute__((noinline)) void ring(struct slot *s)
     call6(__NR_write, s->bell_fd, (uintptr_t)&one, 8, 0, 0, 0);
 }
 
-static void post(struct slot *s, uint32_t event)
+static void post_within(struct slot *s, uint32_t event)
 {
-    s->intr = 0; // any event answers an interrupt; a later one sets it again
     STORE(s->cpu, cpu_now() + 1);
     STORE(s->event, event);
     __atomic_exchange_n(&s->state, SLOT_EVENT, __ATOMIC_SEQ_CST);
     if (__atomic_load_n(&s->asleep, __ATOMIC_SEQ_CST))
         ring(s);
+}
+static void post(struct slot *s, uint32_t event)
+{
+    s->intr = 0; // any event answers an interrupt; a later one sets it again
+    post_within(s, event);
 }
 
 // Spins only while the worker that polls us runs on another CPU (or did, and has been rung for: the
@@ -89,6 +93,14 @@ static void wait_reply(struct slot *s)
     while (LOAD(s->state) == SLOT_SLEEP)
         call6(__NR_futex, (uintptr_t)&s->state, FUTEX_WAIT, SLOT_SLEEP, 0, 0, 0);
     s->cpu = cpu_now() + 1;
+}
+
+// In a call that may be answered here: an interrupt waits for its end.
+bool stub_seed(struct slot *s)
+{
+    post_within(s, STUB_EV_SEED);
+    wait_reply(s);
+    return s->reply == STUB_SEED;
 }
 
 // --- work ----------------------------------------------------------------------------------------
@@ -412,8 +424,8 @@ static void signal_in_stub(struct slot *s, int sig, struct stub_ucontext *uc)
         } else if (within(rip, stub_futex_win, stub_futex_end)) {
             uc->rip = (uintptr_t)stub_futex_abort;
         }
-    } else if (sig == 31) { // SIGSYS: the filter refused a call of ours
-        uc->rax = -38;
+    } else if (sig == 31) { // SIGSYS: the filter refused a call of ours, or of the vDSO
+        uc->rax = LOAD(s->in_vdso) && random_key(s, uc) ? uc->rsi : (uint64_t)-38;
     } else if (rip == (uintptr_t)stub_cmpxchg_insn) {
         uc->rip = (uintptr_t)stub_cmpxchg_fault;
     } else if (within(rip, stub_user_start, stub_user_end)) {

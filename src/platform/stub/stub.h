@@ -21,6 +21,14 @@ extern HIDDEN char stub_start[], stub_end[], stub_fork[], stub_pub[], stub_slots
 
 // fast.c: true: the call is answered, uc->rax is the result. False: nothing has happened.
 HIDDEN bool fast_call(struct slot *s, struct stub_ucontext *uc);
+// random.c: the same; and the key that the vDSO's generator asks for, in *uc: true: it has been written.
+HIDDEN bool random_call(struct slot *s, const struct stub_ucontext *uc, long *ret);
+HIDDEN bool random_key(struct slot *s, const struct stub_ucontext *uc);
+// stub.c: 32 bytes into s->seed, from the Sentry. False: not now.
+HIDDEN bool stub_seed(struct slot *s);
+// entry.S: the vDSO's getrandom, with the guest's vector registers put away.
+HIDDEN long stub_vdso_random(void *buf, uint64_t n, uint32_t flags, void *state, uint64_t state_len,
+                             uint64_t fn);
 // entry.S: guest memory; 0, or -EFAULT.
 HIDDEN long stub_load(uint64_t addr, uint64_t *v);
 HIDDEN long stub_load32(uint64_t addr, uint32_t *v);

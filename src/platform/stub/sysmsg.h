@@ -38,6 +38,7 @@
 #define SLOT_DATA_SIZE 0x3000
 #define SLOT_STACK_OFF 0x4000 // the thread's alternate signal stack, to the slot's end
 #define SLOT_STACK_SIZE 0x4000
+#define SLOT_RANDOM_SIZE 192
 
 #define STUB_GUEST_END 0x7f0000000000 // guest mappings lie below, the stub above
 #define STUB_SIGNAL 10 // SIGUSR1: the interrupt
@@ -103,6 +104,7 @@ enum stub_event : uint32_t {
     STUB_EV_BROKEN, // the stub itself faulted or understood nothing
     STUB_EV_REFUSED,  // STUB_WORK_RETURN: the host refused the work, the call has not returned
     STUB_EV_OUTFAULT, // a return was told to write results (slot.marshal.out), and one faulted
+    STUB_EV_SEED,     // slot.seed, please: in the middle of a call that may come to nobody's ears
     // With SYSCALL and INTERRUPT:
     STUB_EV_LIVE = 0x100, // the frame has no FP state, it is still in the CPU (a trampoline's call)
     STUB_EV_HOT = 0x200,  // this site comes often
@@ -113,6 +115,8 @@ enum stub_reply : uint32_t {
     STUB_WORK,   // do work[0..nwork), report
     STUB_WORK_RETURN, // do work[0], then as STUB_RETURN
     STUB_EXIT,   // end this thread
+    STUB_SEED,   // to STUB_EV_SEED: there it is
+    STUB_NO_SEED,
 };
 enum : uint32_t { STUB_SET_FS = 1, STUB_SET_GS = 2 };
 enum stub_work_op : uint32_t {
@@ -225,8 +229,15 @@ struct slot {
     uint64_t answers;          // calls that were not handed over
     uint64_t umask;            // slot 0's is the space's: pub_umask()
     uint32_t hits[STUB_HIT_SETS * STUB_HIT_WAYS]; // sites that came by SIGSYS: key << 8 | how often
+    // getrandom: stub/random.c
+    uint64_t vdso_random;      // Sentry: address of the vDSO's getrandom, 0: none or not to be trusted
+    uint32_t random_len;       // Sentry: of its state
+    uint32_t random_calls;     // stub
+    uint64_t seed[4];          // Sentry, with STUB_SEED
+    alignas(64) uint8_t random[SLOT_RANDOM_SIZE]; // state of the vDSO's generator
 };
-static_assert(sizeof(struct slot) <= SLOT_DATA_OFF);
+static_assert(sizeof(struct slot) <= SLOT_DATA_OFF); // in one page, as the generator wants it
+static_assert(offsetof(struct slot, random) % 64 == 0);
 static_assert(offsetof(struct slot, state) == S_STATE && offsetof(struct slot, intr) == S_INTR &&
               offsetof(struct slot, exit_rip) == S_EXIT_RIP &&
               offsetof(struct slot, exit_rsp) == S_EXIT_RSP &&

@@ -8,6 +8,7 @@
 #include "platform/systrap/systrap.h"
 #include <linux/audit.h>
 #include <linux/futex.h>
+#include <linux/random.h>
 #include <signal.h>
 #include <string.h>
 
@@ -108,6 +109,8 @@ int st_context_alloc(struct st_aspace *as, struct st_context **out)
     WRITE_SHARED(s->nonce, as->nonce);
     WRITE_SHARED(s->boot_uc, st.boot_uc);
     WRITE_SHARED(s->vdso_clock, st.vdso_clock);
+    WRITE_SHARED(s->vdso_random, st.vdso_random);
+    WRITE_SHARED(s->random_len, st.random_len);
     WRITE_SHARED(s->tramp_uc, st_slot_va(c->index) + st.boot_uc);
     WRITE_SHARED(s->tag, st.patching ? TRAMP_TAG : 0u);
     if (as->pub)
@@ -413,6 +416,33 @@ static bool intr_take(struct st_context *c)
            __atomic_exchange_n(&c->intr, 0, __ATOMIC_SEQ_CST);
 }
 
+// The generator in the stub wants a key: what the host gives now, and the guest goes on. While an
+// interrupt waits it gets none; then the call that it was for comes to us, and answers the interrupt.
+// False: the space is dead.
+static bool give_seeds(struct st_context *c)
+{
+    struct slot *s = c->slot;
+    bool refused = false;
+    while (READ_SHARED(s->event) == STUB_EV_SEED) {
+        uint64_t key[ARRAY_LEN(s->seed)];
+        if (refused) {
+            st_kill(st_space_of(c), "the stub insists on a key");
+            return false;
+        }
+        wait_begin(c, ST_USER);
+        refused = __atomic_load_n(&c->intr, __ATOMIC_SEQ_CST) ||
+                  host_call(__NR_getrandom, key, sizeof(key), GRND_NONBLOCK) != sizeof(key);
+        if (!refused) {
+            memcpy(s->seed, key, sizeof(key));
+            explicit_bzero(key, sizeof(key));
+        }
+        hand_over(c, refused ? STUB_NO_SEED : STUB_SEED);
+        if (!wait_stub(c))
+            return false;
+    }
+    return true;
+}
+
 void st_run(struct pcontext *pc, struct user_regs *r, struct pevent *ev)
 {
     struct st_context *c = st_ctx(pc);
@@ -450,7 +480,7 @@ void st_run(struct pcontext *pc, struct user_regs *r, struct pevent *ev)
             for (int i = 0; i < 4 && READ_SHARED(st_chores_due) && !ready(&c->uw); i++)
                 st_chore();
         }
-        if (!wait_stub(c))
+        if (!wait_stub(c) || !give_seeds(c))
             return;
         if (later && READ_SHARED(c->slot->event) == STUB_EV_REFUSED) {
             struct stub_work w = {.ret = READ_SHARED(c->slot->work[0].ret)};

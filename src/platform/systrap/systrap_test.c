@@ -138,7 +138,8 @@ TEST(systrap_filter_table)
 
 // --- guests that know the stub ----------------------------------------------------------------------
 extern const uint8_t stub_blob[];
-extern const char h_start[], h_end[], h_gadget[], h_spin[], h_masked[], h_scribble[], h_calls[];
+extern const char h_start[], h_end[], h_gadget[], h_spin[], h_masked[], h_scribble[], h_calls[],
+    h_seeds[];
 __asm__(".pushsection .rodata\n"
         ".balign 64\n"
         "h_start:\n"
@@ -152,6 +153,9 @@ __asm__(".pushsection .rodata\n"
         "   mov %r13, %rax; shr $16, %rax; xor %edx, %edx; mov %rax, %r8; and $0xffffffff, %eax\n"
         "   div %rsi; mov %r8, %rax; shr $7, %rax; mov %al, (%rdi,%rdx); jmp h_scribble\n"
         "h_calls: mov $39, %eax; syscall; jmp h_calls\n"
+        // rdi = its slot: asks for a key again and again (STUB_EV_SEED, SLOT_EVENT)
+        "h_seeds: movl $8, 4(%rdi); movl $1, (%rdi)\n"
+        "1: pause; cmpl $0, (%rdi); jne 1b; jmp h_seeds\n"
         "h_end:\n"
         ".popsection\n");
 
@@ -268,6 +272,30 @@ SYSTRAP_TEST(masked_interrupt)
     guest_join(&g);
     CHECK(g.ev.kind == PEV_DEAD && ktime_now() - t0 > 1000000000);
     P->aspace_free(g.as);
+}
+
+// A stub that wants keys and nothing else gets none when it should answer, and is killed for insisting.
+SYSTRAP_TEST(seeds_without_end)
+{
+    static_assert(STUB_EV_SEED == 8 && SLOT_EVENT == 1 && offsetof(struct slot, event) == 4);
+    struct guest g = {.keep = true}, by = {};
+    hostile_new(&by, h_gadget);
+    hostile_new(&g, h_masked);
+    struct stub_ucontext uc = {.uc_flags = 6, .rip = g.r.rip + (uint64_t)(h_seeds - h_masked),
+                               .rdi = st_slot_va(0), .rsp = STACK + 0x8000, .rflags = 0x202,
+                               .cs = 0x33, .ss = 0x2b, .sigmask = ~0ull};
+    CHECK(P->write_mem(g.as, UADDR(DATA + 8), &uc, sizeof(uc)) == sizeof(uc));
+    g.r.rsp = DATA + 8;
+    guest_spawn(&g);
+    while (!__atomic_load_n(&g.done, __ATOMIC_SEQ_CST)) { // it may not have come that far
+        guest_sleep_ms(20);
+        P->interrupt(g.ctx);
+    }
+    guest_join(&g);
+    CHECK(g.ev.kind == PEV_DEAD);
+    P->aspace_free(g.as);
+    CHECK(hijack(&by, __NR_sched_yield, 0, 0, 0, 0, 0, 0) == 0);
+    guest_free(&by);
 }
 
 // Threads that overwrite their own space's slots at random while others make calls, fork and map.
