@@ -82,7 +82,7 @@ static bool kept(void)
 static bool keeps_vectors(uint64_t fn, uint32_t size)
 {
     static const size_t lengths[] = {1, 16, 32, 64, 65, 128, 200, 256, 3, 96};
-    static _Alignas(256) uint8_t state[256];
+    static _Alignas(256) uint8_t state[32 + SLOT_RANDOM_SIZE]; // aligned as in a slot
     uint8_t buf[256];
     uint64_t features = vector_features();
     uint32_t mxcsr;
@@ -98,7 +98,7 @@ static bool keeps_vectors(uint64_t fn, uint32_t size)
     for (size_t i = 0; i < ARRAY_LEN(lengths); i++) {
         memset(after, 0x5a, sizeof(after));
         memset(after + HEADER_OFF, 0, EXTENDED_OFF - HEADER_OFF);
-        if (between(fn, buf, lengths[i], state, size, features) != (long)lengths[i] || !kept())
+        if (between(fn, buf, lengths[i], state + 32, size, features) != (long)lengths[i] || !kept())
             return false;
     }
     explicit_bzero(state, sizeof(state));

@@ -38,7 +38,7 @@
 #define SLOT_DATA_SIZE 0x3000
 #define SLOT_STACK_OFF 0x4000 // the thread's alternate signal stack, to the slot's end
 #define SLOT_STACK_SIZE 0x4000
-#define SLOT_RANDOM_SIZE 192
+#define SLOT_RANDOM_SIZE 160
 
 #define STUB_GUEST_END 0x7f0000000000 // guest mappings lie below, the stub above
 #define STUB_SIGNAL 10 // SIGUSR1: the interrupt
@@ -217,10 +217,15 @@ struct slot {
     int32_t signo, code;
     uint64_t addr;
     int64_t cputime;     // stub, with exit and execve: CLOCK_THREAD_CPUTIME_ID, ns; else 0
-    uint64_t pad5[5];
+    uint64_t seed[4];    // Sentry, with STUB_SEED
+    uint64_t pad5;
     // 256
     int64_t ts[2];       // struct timespec of WORK_FUTEX
-    uint64_t pad6[6];
+    // getrandom: stub/random.c
+    uint64_t vdso_random; // Sentry: address of the vDSO's getrandom, 0: none or not to be trusted
+    uint32_t random_len;  // Sentry: of its state
+    uint32_t random_calls;
+    uint64_t pad6[4];
     struct stub_work work[SLOT_WORK_MAX];
     struct slot_marshal marshal;
     // The stub's own.
@@ -229,15 +234,10 @@ struct slot {
     uint64_t answers;          // calls that were not handed over
     uint64_t umask;            // slot 0's is the space's: pub_umask()
     uint32_t hits[STUB_HIT_SETS * STUB_HIT_WAYS]; // sites that came by SIGSYS: key << 8 | how often
-    // getrandom: stub/random.c
-    uint64_t vdso_random;      // Sentry: address of the vDSO's getrandom, 0: none or not to be trusted
-    uint32_t random_len;       // Sentry: of its state
-    uint32_t random_calls;     // stub
-    uint64_t seed[4];          // Sentry, with STUB_SEED
-    alignas(64) uint8_t random[SLOT_RANDOM_SIZE]; // state of the vDSO's generator
+    uint8_t random[SLOT_RANDOM_SIZE]; // state of the vDSO's generator
 };
 static_assert(sizeof(struct slot) <= SLOT_DATA_OFF); // in one page, as the generator wants it
-static_assert(offsetof(struct slot, random) % 64 == 0);
+static_assert(offsetof(struct slot, random) % 32 == 0);
 static_assert(offsetof(struct slot, state) == S_STATE && offsetof(struct slot, intr) == S_INTR &&
               offsetof(struct slot, exit_rip) == S_EXIT_RIP &&
               offsetof(struct slot, exit_rsp) == S_EXIT_RSP &&
