@@ -3,6 +3,7 @@
 #include "cmd/client.h"
 #include "cmd/cgroups.h"
 #include "host/fdpass.h"
+#include "host/raw.h"
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -44,25 +45,42 @@ const char *container_status_name(enum container_status s)
     return s >= 0 && (size_t)s < ARRAY_LEN(names) ? names[s] : "unknown";
 }
 
-static int ask(int sock, const struct ctl_msg *what, struct ctl_msg *m)
+constexpr int patience_ms = 200;
+static int ask(int sock, const struct container *c, const struct ctl_msg *what, struct ctl_msg *m)
 {
+    struct pollfd p = {.fd = sock, .events = POLLIN};
     int err = send_message(sock, what, nullptr, 0);
-    while (!err && (err = control_receive(sock, m)) == -EINTR)
+    while (!err) {
+        while (poll(&p, 1, patience_ms) == 0)
+            if (state_supervisor_stopped(&c->info))
+                return -ETIMEDOUT;
+        if ((err = control_receive(sock, m)) != -EINTR)
+            return err;
         err = 0;
+    }
     return err;
 }
 // For what the Sentry answers.
 int container_answer(int sock, struct frozen *f, struct ctl_msg *m)
 {
-    constexpr int patience_ms = 200;
     struct pollfd p = {.fd = sock, .events = POLLIN};
     int err;
     do {
-        while (poll(&p, 1, patience_ms) == 0)
+        while (poll(&p, 1, patience_ms) == 0) {
+            if (state_supervisor_stopped(&f->c->info))
+                return -ETIMEDOUT;
             container_wake(f, f->c, true); // paused after we had looked
+        }
         err = control_receive(sock, m);
     } while (err == -EINTR);
     return err;
+}
+// What can be told of a container whose supervisor does not answer.
+static enum container_status status_unasked(const struct container *c)
+{
+    static struct cgroup cg;
+    return cgroups_of(c->root, c->info.id, &cg) && cgroup_frozen(&cg) ? CONTAINER_PAUSED
+                                                                     : CONTAINER_RUNNING;
 }
 
 int container_look(int root, const char *id, struct container *c, struct err *e)
@@ -76,6 +94,10 @@ int container_look(int root, const char *id, struct container *c, struct err *e)
         c->status = CONTAINER_STOPPED;
         if (!c->info.alive)
             return 0;
+        if (state_supervisor_stopped(&c->info)) {
+            c->status = status_unasked(c);
+            return 0;
+        }
         sock = state_connect(root, id, &c->info, e);
         if (sock != -ESTALE)
             break;
@@ -92,8 +114,11 @@ int container_look(int root, const char *id, struct container *c, struct err *e)
         return sock;
     // No answer: it has come to its end between the two.
     const struct ctl_msg what = {.kind = CTL_STATE};
-    if (ask(sock, &what, &m) == 0 && m.kind == CTL_REPLY)
+    err = ask(sock, c, &what, &m);
+    if (!err && m.kind == CTL_REPLY)
         c->status = (enum container_status)m.value;
+    else if (err == -ETIMEDOUT)
+        c->status = status_unasked(c);
     close(sock);
     return 0;
 }
@@ -125,11 +150,27 @@ void container_sleep(struct frozen *f)
     state_info_free(&now.info);
 }
 
+// The supervisor itself, by SIGKILL: Sentry and Gofer die with it.
+static int end_by_force(const struct container *c)
+{
+    int fd = state_pidfd(&c->info);
+    if (fd < 0)
+        return fd;
+    int err = (int)host_call(__NR_pidfd_send_signal, fd, SIGKILL, 0, 0);
+    close(fd);
+    return err;
+}
 static int request(const struct container *c, struct ctl_msg *send, struct err *e)
 {
     static struct frozen frozen;
     frozen.frozen = false;
     struct ctl_msg m;
+    bool deadly = (send->kind == CTL_KILL || send->kind == CTL_KILL_ALL) && send->value == SIGKILL;
+    if (state_supervisor_stopped(&c->info))
+        return deadly && end_by_force(c) == 0
+                   ? 0
+                   : err_set(e, 1, "the supervisor of the container (process %d) is stopped",
+                             (int)c->info.pid);
     int sock = state_connect(c->root, c->info.id, &c->info, e);
     if (sock < 0)
         return err_set(e, 1, "container not running");
@@ -138,11 +179,13 @@ static int request(const struct container *c, struct ctl_msg *send, struct err *
     if (!err)
         err = container_answer(sock, &frozen, &m);
     close(sock);
-    bool deadly = (send->kind == CTL_KILL || send->kind == CTL_KILL_ALL) && send->value == SIGKILL;
     if (!deadly) // frozen processes do not die
         container_sleep(&frozen);
+    if (err == -ETIMEDOUT && deadly && end_by_force(c) == 0)
+        return 0;
     if (err || m.kind != CTL_REPLY)
-        return err_set(e, 1, "container not running");
+        return err_set(e, 1, err == -ETIMEDOUT ? "the supervisor of the container is stopped"
+                                               : "container not running");
     if (m.value == 0)
         return 0;
     err_set(e, 1, "%s", m.text);

@@ -21,7 +21,7 @@ struct frozen {
 void container_wake(struct frozen *f, const struct container *c, bool look);
 void container_sleep(struct frozen *f);
 // The answer to what was asked of the Sentry, however often somebody freezes it meanwhile. As
-// control_receive().
+// control_receive(); -ETIMEDOUT: the supervisor is stopped.
 MUST_CHECK int container_answer(int sock, struct frozen *f, struct ctl_msg *m);
 // Looks it up and asks its supervisor. 0, or -errno and *e.
 MUST_CHECK int container_find(struct globals *g, const char *id, struct container *c,

@@ -66,6 +66,17 @@ int host_process_inside(const struct host_processes *all, int supervisor, int in
     return 0;
 }
 
+bool host_process_is(int pid, int supervisor, int inner)
+{
+    struct host_process h, parent;
+    char name[16];
+    snprintf(name, sizeof(name), "%d", pid);
+    if (!look_at(name, &h) || h.inner != inner)
+        return false;
+    snprintf(name, sizeof(name), "%d", h.ppid);
+    return look_at(name, &parent) && parent.ppid == supervisor;
+}
+
 void host_processes_free(struct host_processes *all)
 {
     mem_free(all->v);

@@ -11,6 +11,7 @@
 #include "cmd/cgroups.h"
 #include "cmd/container.h"
 #include "cmd/hostpid.h"
+#include "host/raw.h"
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -18,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -173,7 +175,28 @@ static void set_oom_score(pid_t pid, int32_t score)
     }
 }
 
-// The Sentry holds it still meanwhile, so that its number stays its own.
+// The Sentry holds it still meanwhile; one that does not, and has it die, is not to have us move whoever
+// gets its number: what is written is between two looks at a pidfd that say that it lives.
+static int place(const struct boot_config *c, const struct launch_options *o, pid_t pid,
+                 pid_t supervisor, int inner)
+{
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    if (fd < 0)
+        return -ESRCH;
+    int err = host_process_is(pid, supervisor, inner) ? 0 : -ESRCH;
+    if (!err)
+        err = (int)host_call(__NR_pidfd_send_signal, fd, 0, 0, 0);
+    if (!err) {
+        set_oom_score(pid, c->oom_stubs);
+        err = cgroup_place(o->cgroup, pid);
+    }
+    if (!err || err == -EPERM || err == -EACCES) {
+        int gone = (int)host_call(__NR_pidfd_send_signal, fd, 0, 0, 0);
+        err = gone == -ESRCH ? gone : err;
+    }
+    close(fd);
+    return err;
+}
 int pod_place_zygote(const struct boot_config *c, const struct launch_options *o, int state_root,
                      int inner, struct err *e)
 {
@@ -187,10 +210,9 @@ int pod_place_zygote(const struct boot_config *c, const struct launch_options *o
     err = host_processes_read(&all);
     pid_t pid = err ? 0 : host_process_inside(&all, supervisor, inner);
     host_processes_free(&all);
-    if (!pid)
-        return err_set(e, -ESRCH, "sandbox %s: no process %d in it", c->sandbox, inner);
-    set_oom_score(pid, c->oom_stubs);
-    err = cgroup_place(o->cgroup, pid);
+    err = pid ? place(c, o, pid, supervisor, inner) : -ESRCH;
+    if (err == -ESRCH)
+        return err_set(e, err, "sandbox %s: no process %d in it", c->sandbox, inner);
     // Without privilege moving may be forbidden; then only limits that were asked for are missed.
     if (err && (geteuid() == 0 || resources_any(&c->spec->resources)))
         return err_errno(e, err, "cgroup: the container's processes cannot enter it");

@@ -125,6 +125,9 @@ static int ps_run(struct globals *g, int argc, char **argv, struct err *e)
         return 1;
     if (c.status == CONTAINER_STOPPED)
         return err_set(e, 1, "container not running");
+    if (state_supervisor_stopped(&c.info))
+        return err_set(e, 1, "the supervisor of the container (process %d) is stopped",
+                       (int)c.info.pid);
     if (ps_fetch(&c, &text, e))
         return 1;
     if (json)

@@ -233,8 +233,8 @@ int state_connect(int root, const char *id, const struct state_info *who, struct
                : err_errno(e, err, "control socket of %s", id);
 }
 
-// Field 22 of /proc/PID/stat; 0 when there is no such process.
-static uint64_t start_time_of(pid_t pid)
+// Field 22 of /proc/PID/stat, and in *run_state field 3; 0 when there is no such process.
+static uint64_t start_time_of(pid_t pid, char *run_state)
 {
     char path[64], buf[1024];
     snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
@@ -244,18 +244,26 @@ static uint64_t start_time_of(pid_t pid)
         close(fd);
     buf[n < 0 ? 0 : n] = 0;
     const char *p = strrchr(buf, ')');
+    *run_state = p && p[1] == ' ' ? p[2] : 0;
     for (int field = 2; p && field < 22; field++)
         if ((p = strchr(p, ' ')) != nullptr)
             p++;
     return p ? strtoull(p, nullptr, 10) : 0;
 }
 
+bool state_supervisor_stopped(const struct state_info *i)
+{
+    char now;
+    return start_time_of(i->pid, &now) == i->start_time && (now == 'T' || now == 't');
+}
+
 int state_pidfd(const struct state_info *i)
 {
+    char now;
     int fd = (int)syscall(SYS_pidfd_open, i->pid, 0);
     if (fd < 0)
         return -ESRCH;
-    if (start_time_of(i->pid) == i->start_time)
+    if (start_time_of(i->pid, &now) == i->start_time)
         return fd;
     close(fd);
     return -ESRCH; // the number means somebody else now
@@ -362,7 +370,7 @@ static void owner_name(char *out, size_t n)
 int state_write(struct state *s, const struct spec *spec, const char *bundle, pid_t pid, bool keep,
                 struct err *e)
 {
-    char when[64];
+    char when[64], run_state;
     struct timespec now;
     struct tm tm;
     clock_gettime(CLOCK_REALTIME, &now);
@@ -375,7 +383,7 @@ int state_write(struct state *s, const struct spec *spec, const char *bundle, pi
     json_object_object_add(o, "schema", json_object_new_int(STATE_SCHEMA));
     add_string(o, "id", s->id);
     json_object_object_add(o, "pid", json_object_new_int(pid));
-    json_object_object_add(o, "startTime", json_object_new_int64((int64_t)start_time_of(pid)));
+    json_object_object_add(o, "startTime", json_object_new_int64((int64_t)start_time_of(pid, &run_state)));
     json_object_object_add(o, "keep", json_object_new_int(keep));
     add_string(o, "bundle", bundle);
     add_string(o, "rootfs", spec->root_path);

@@ -55,5 +55,7 @@ MUST_CHECK int state_connect(int root, const char *id, const struct state_info *
 // Removes what a dead supervisor left. -EBUSY: it lives. With `who`: what that one left; -ENOENT when
 // the id is another container's by now.
 MUST_CHECK int state_delete(int root, const char *id, const struct state_info *who, struct err *e);
+// Somebody has sent it SIGSTOP: it does not answer until SIGCONT.
+bool state_supervisor_stopped(const struct state_info *i);
 // A descriptor for the supervisor, made sure of by its start time, or -ESRCH.
 MUST_CHECK int state_pidfd(const struct state_info *i);

@@ -131,6 +131,15 @@ fails kill-after "container not running" N kill k TERM
 N delete k; is delete-after-kill "0 0" "$? $(ls "$t/state" | wc -l)"
 N run -d --bundle "$b" --pid-file "$t/pid" k >/dev/null 2>&1
 kill -STOP "$(cat "$t/pid")"
+until_is 'ps -o stat= -p "$(cat "$t/pid")" | cut -c 1' T
+is state-stopped-supervisor running "$(st k)"
+fails exec-stopped-supervisor "is stopped" N exec k true
+fails kill-stopped-supervisor "is stopped" N kill k TERM
+N kill k KILL; is kill-9-stopped-supervisor 0 $?
+until_is 'st k' stopped; is stopped-supervisor-killed stopped "$(st k)"
+N delete k; is delete-stopped-supervisor "0 0" "$? $(ls "$t/state" | wc -l)"
+N run -d --bundle "$b" --pid-file "$t/pid" k >/dev/null 2>&1
+kill -STOP "$(cat "$t/pid")"
 ( sleep 1; kill -CONT "$(cat "$t/pid")" ) &
 N delete --force k; is delete-force-slow "0 0" "$? $(ls "$t/state" | wc -l)"
 wait
