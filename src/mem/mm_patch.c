@@ -44,10 +44,11 @@ static bool overlaps(uint64_t a, uint64_t alen, uint64_t start, uint64_t end)
 {
     return a < end && a + alen > start;
 }
-// Everything of a patch lies in one page of text.
+// All that a patch has changed lies in one page of text; what it stands for may reach into the next.
 static bool patch_in(const struct patch *p, uint64_t start, uint64_t end)
 {
-    return overlaps(PAGE_ALIGN_DOWN(p->addr), PAGE_SIZE, start, end);
+    uint64_t page = PAGE_ALIGN_DOWN(p->addr);
+    return overlaps(page, PAGE_ALIGN_UP(p->rip) - page, start, end);
 }
 
 // --- life ----------------------------------------------------------------------------------------
@@ -248,11 +249,11 @@ static struct tramp_page *tramp_get(struct mm *mm, struct pcontext *ctx, struct 
 static void patch_locked(struct mm *mm, struct pcontext *ctx, uint64_t rip)
 {
     uint64_t call = rip - 2, page = PAGE_ALIGN_DOWN(call);
-    if (rip < 2 || rip > mm->task_size || rip > page + PAGE_SIZE)
+    if (rip < 2 || rip > mm->task_size)
         return;
     const struct vma *v = vma_find_visible(mm->vmas, call);
     // Private text. What is writable is its writer's (a compiler's, say), what is shared not only ours.
-    if (!v || v->start > call || !(v->prot & PROT_EXEC) || (v->prot & PROT_WRITE) ||
+    if (!v || v->start > call || v->end < rip || !(v->prot & PROT_EXEC) || (v->prot & PROT_WRITE) ||
         (v->flags & (VMA_SHARED | VMA_SPECIAL | VMA_GROWSDOWN)))
         return;
     struct mm_patches *s = patches_make(mm);
@@ -261,14 +262,14 @@ static void patch_locked(struct mm *mm, struct pcontext *ctx, uint64_t rip)
     struct tramp_page *t = tramp_get(mm, ctx, s, call);
     if (!t)
         return;
-    // VMAs are made of pages; so [page, page + PAGE_SIZE) is all of this one.
+    // VMAs are made of pages; so all of this one's page is of this one.
     struct ppatch p = {.rip = rip,
-                       .lo = page,
+                       .lo = MAX(v->start, page - PAGE_SIZE),
                        .hi = page + PAGE_SIZE,
                        .prot = host_prot(v->prot),
                        .tramp = t->addr + t->used * PATCH_TRAMP};
-    __atomic_store_n(&s->lo, MIN(s->lo, page), __ATOMIC_RELEASE);
-    __atomic_store_n(&s->hi, MAX(s->hi, page + PAGE_SIZE), __ATOMIC_RELEASE);
+    __atomic_store_n(&s->lo, MIN(s->lo, p.lo), __ATOMIC_RELEASE);
+    __atomic_store_n(&s->hi, MAX(s->hi, PAGE_ALIGN_UP(rip)), __ATOMIC_RELEASE);
     if (mm_ops(mm)->patch(ctx, &p))
         return;
     t->used++;

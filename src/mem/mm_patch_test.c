@@ -15,16 +15,17 @@ static int fake_patch(struct pcontext *c, struct ppatch *p)
 {
     uint8_t *mem = fake(c)->mem;
     CHECK(p->tramp % PATCH_TRAMP == 0 && p->tramp % PAGE_SIZE);
-    CHECK(fake(c)->page[p->tramp / PAGE_SIZE].used && p->hi - p->lo == PAGE_SIZE);
-    CHECK(p->rip > p->lo && p->rip <= p->hi);
+    uint64_t page = PAGE_ALIGN_DOWN(p->rip - 2);
+    CHECK(fake(c)->page[p->tramp / PAGE_SIZE].used && p->hi == page + PAGE_SIZE);
+    CHECK(p->lo == page || p->lo == page - PAGE_SIZE);
     CHECK(fake(c)->page[p->lo / PAGE_SIZE].prot == p->prot && !(p->prot & PROT_WRITE));
-    if (refuse || p->rip - p->lo < 7)
+    if (refuse || p->rip - p->lo < 7 || (p->rip - 7) % PAGE_SIZE > PAGE_SIZE - 5)
         return -ENOENT;
     p->addr = p->rip - 7;
     p->len = 5;
     memcpy(p->bytes, mem + p->addr, 5);
     memset(mem + p->addr, 0xe9, 5);
-    p->hole = p->rip & 1 && p->rip + 10 < p->hi ? p->rip + 5 : 0;
+    p->hole = p->rip & 1 && p->addr >= page && p->rip + 10 < p->hi ? p->rip + 5 : 0;
     p->hole_len = p->hole ? 5 : 0;
     if (p->hole) {
         memcpy(p->hole_bytes, mem + p->hole, 5);
@@ -147,13 +148,42 @@ TEST(mm_patch_reads_and_restores)
     teardown();
 }
 
+// The call lies in the page behind the one that is changed, or half of it does.
+TEST(mm_patch_across_pages)
+{
+    setup();
+    for (uint64_t behind = 1; behind < 8; behind++) {
+        uint64_t at = text_map(100, 3, 0), end = at + PAGE_SIZE;
+        for (int round = 0; round < 3; round++) {
+            mm_patch_site(mm, ctx, end + behind);
+            assert_int_equal(raw_is_text(mm, at, 2 * PAGE_SIZE), behind > 2 && behind < 7);
+            if (behind <= 2)
+                assert_true(raw_is_text(mm, end, PAGE_SIZE));
+            reads_as_text(mm, at, 3 * PAGE_SIZE);
+            uint64_t from = round == 0 ? at : round == 1 ? end : end + PAGE_SIZE;
+            CHECK(!mm_mprotect(mm, ctx, from, PAGE_SIZE, PROT_READ | PROT_WRITE));
+            if (round == 1 || (round == 0 && behind < 7))
+                assert_true(raw_is_text(mm, at, 3 * PAGE_SIZE));
+            CHECK(!mm_mprotect(mm, ctx, from, PAGE_SIZE, PROT_READ | PROT_EXEC));
+        }
+        CHECK(!mm_munmap(mm, ctx, at, 3 * PAGE_SIZE));
+        fake_compare(mm);
+    }
+    // The next page is none of it.
+    uint64_t at = text_map(100, 1, 0), next = text_map(101, 1, 0);
+    CHECK(!mm_mprotect(mm, ctx, next, PAGE_SIZE, PROT_READ | PROT_EXEC | PROT_WRITE));
+    mm_patch_site(mm, ctx, next + 1);
+    assert_true(raw_is_text(mm, at, 2 * PAGE_SIZE));
+    teardown();
+}
+
 TEST(mm_patch_only_private_text)
 {
     unsigned n;
     setup();
     uint64_t at = text_map(100, 1, 0), shared = 110 * PAGE_SIZE;
     mm_patch_site(mm, ctx, 300 * PAGE_SIZE);      // nothing there
-    mm_patch_site(mm, ctx, at + PAGE_SIZE + 1);   // the call would cross pages
+    mm_patch_site(mm, ctx, at + PAGE_SIZE + 1);   // half of the call would lie behind it
     mm_patch_site(mm, ctx, 0);
     mm_patch_site(mm, ctx, 1);
     mm_patch_site(mm, ctx, UINT64_MAX);

@@ -68,8 +68,9 @@ struct pevent {
 // A system call site that is to be reached without a signal (stub/patch.c).
 struct ppatch {
     uint64_t rip;          // behind the system call instruction
-    uint64_t lo, hi;       // what may be read and changed around it, in one page
-    int prot;              // of that page
+    uint64_t lo, hi;       // what may be read and changed around it, in the page where it begins and the
+                           // one before; half of it may lie behind hi
+    int prot;              // of these pages
     uint64_t tramp;        // where its trampoline goes; PATCH_TRAMP bytes in a page that is mapped
     // Result: what was there before. hole 0: there is none.
     uint64_t addr, hole;

@@ -311,6 +311,47 @@ GT(patch_everywhere)
         GT_EQ(sites[i].fn(0, 0, 0), i & 1 ? pid : uid);
 }
 
+// Where a page ends: the call in the next one, or half of it, and what is in front of it here.
+static void read_self(const unsigned char *p, unsigned char *buf, size_t n, int how);
+GT(patch_across_pages)
+{
+    unsigned char before[2 * PG];
+    for (int form = 0; form < FORMS; form++) {
+        unsigned char scratch[256];
+        struct site s = emit(scratch, form, SYS_getpid);
+        long front = s.call - s.start;
+        for (int off = -8; off < 12; off++) {
+            unsigned char *p = text(2 * PG);
+            s = emit(p + PG + off - front, form, SYS_getpid);
+            memcpy(before, p, 2 * PG);
+            GT_OK(mprotect(p, 2 * PG, PROT_READ | PROT_EXEC));
+            for (int round = 0; round < 2; round++) {
+                often(s, getpid());
+                unsigned char now[256];
+                read_self(p + PG - 128, now, 256, 0);
+                GT_EQ(memcmp(now, before + PG - 128, 256), 0);
+                // The second page alone is rewritten: bswap %eax.
+                GT_OK(mprotect(p + PG, PG, PROT_READ | PROT_WRITE));
+                GT_EQ(memcmp(p + PG, before + PG, PG), 0);
+                if (off >= -1) {
+                    s.call[1] = 0xc8;
+                    GT_OK(mprotect(p + PG, PG, PROT_READ | PROT_EXEC));
+                    GT_EQ((unsigned)s.fn(0, 0, 0), (unsigned)SYS_getpid << 24);
+                    GT_EQ((unsigned)s.fn(0, 0, 0), (unsigned)SYS_getpid << 24);
+                    GT_OK(mprotect(p + PG, PG, PROT_READ | PROT_WRITE));
+                    s.call[1] = 0x05;
+                }
+                GT_OK(mprotect(p + PG, PG, PROT_READ | PROT_EXEC));
+                often(s, getpid());
+                GT_OK(mprotect(p, PG, PROT_READ | PROT_WRITE)); // the first
+                GT_EQ(memcmp(p, before, PG), 0);
+                GT_OK(mprotect(p, PG, PROT_READ | PROT_EXEC));
+            }
+            munmap(p, 2 * PG);
+        }
+    }
+}
+
 // --- who reads it, who changes it ----------------------------------------------------------------
 static void read_self(const unsigned char *p, unsigned char *buf, size_t n, int how)
 {

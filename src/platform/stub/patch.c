@@ -6,7 +6,7 @@
 //   A     mov $nr,%eax (5);   syscall     jmp rel32;              syscall
 //   A2    mov $nr,%rax (7);   syscall     jmp rel32, 2 left over; syscall
 //   B     any insn (5..15);   syscall     jmp rel32, left over;   syscall
-//   C     such an insn; short ones (16 at most in all); syscall    as B
+//   C     such an insn; short ones; syscall    as B
 //   E     syscall ... ret, padding        jmp rel8 ... ret, jmp rel32 in the padding
 //
 // A, A2, B and C keep the system call instruction: who jumps to it, and whom we cannot serve, gets
@@ -20,8 +20,10 @@
 // No thread ever sees a half-written instruction: during the change its page is not executable.
 // Who runs into that faults, waits here for the end, and tries again; for unlike a store to
 // running code, a fault and its return make a processor fetch anew. Everything that is changed
-// for a site lies in one page, so that dropping a page (MADV_DONTNEED) drops all of it.
+// for a site lies in one page, so that dropping a page (MADV_DONTNEED) drops all of it. The call itself
+// may lie in the next one, or half of it: the Sentry has us restore the text when either changes.
 #include "platform/stub/decode.h"
+#include "platform/stub/marshal.h"
 #include "platform/stub/stub.h"
 #include <asm/unistd.h>
 
@@ -144,7 +146,7 @@ static uint64_t tramp_of_jump(uint64_t at, uint64_t v)
 
 // --- choosing a form -----------------------------------------------------------------------------
 struct site {
-    uint64_t rip, lo, hi;      // behind the system call; what may be read and changed, one page
+    uint64_t rip, lo, hi;      // behind the system call; what may be read, hi may cut it in two
     uint64_t tramp;
     enum patch_form form;
     struct patch_made made;
@@ -179,12 +181,13 @@ static void view_undo(struct view *v, uint64_t at, uint64_t tramp)
     view_put(v, ret - 2, 0x0f);
     view_put(v, ret - 1, 0x05);
 }
-static void view_make(struct view *v, const struct site *t)
+static bool view_make(struct view *v, const struct site *t)
 {
     uint64_t call = t->rip - 2;
     v->from = call - t->lo > VIEW_BEFORE ? call - VIEW_BEFORE : t->lo;
-    v->to = t->hi - t->rip > VIEW_AFTER ? t->rip + VIEW_AFTER : t->hi;
-    copy(v->b, (const uint8_t *)v->from, v->to - v->from);
+    v->to = t->rip + VIEW_AFTER < t->hi ? t->rip + VIEW_AFTER : t->hi;
+    if (stub_copy(v->b, (const uint8_t *)v->from, v->to - v->from))
+        return false;
     uint64_t first = v->from - t->lo > 15 ? v->from - 15 : t->lo;
     for (uint64_t at = first; at + 5 <= v->to; at++) {
         const uint8_t *p = (const uint8_t *)at;
@@ -192,6 +195,7 @@ static void view_make(struct view *v, const struct site *t)
         if (tramp)
             view_undo(v, at, tramp);
     }
+    return true;
 }
 
 static bool choose_before(struct site *t, const struct view *v)
@@ -324,14 +328,16 @@ int64_t patch_site(struct slot *s, struct stub_work *w)
     struct site t = {.rip = w->a[0], .lo = w->a[1], .hi = w->a[2], .tramp = w->a[3]};
     uint64_t page = page_of(t.rip - 2);
     int prot = (int)w->a[4];
-    if (t.lo < page || t.hi > page + PAGE || t.rip - 2 < t.lo || t.rip > t.hi ||
+    if (t.lo < page - PAGE || t.hi > page + PAGE || t.rip - 2 < t.lo || t.rip - 1 > t.hi ||
         t.tramp % TRAMP_SIZE || t.tramp % PAGE == 0 || !reach32(t.rip, t.tramp))
         return -22;
-    if (get_bytes((const uint8_t *)t.rip - 2, 2) != 0x050f)
-        return -2;
+    uint8_t call[2];
     struct view v;
-    view_make(&v, &t);
-    if (!choose_before(&t, &v) && !choose_hole(&t, &v))
+    if (stub_copy(call, (const uint8_t *)t.rip - 2, 2) || get_bytes(call, 2) != 0x050f ||
+        !view_make(&v, &t) || (!choose_before(&t, &v) && !choose_hole(&t, &v)))
+        return -2;
+    page = page_of(t.made.addr);
+    if (page_of(t.made.addr + t.made.len - 1) != page)
         return -2;
     if (t.made.len == 5 && tramp_of_jump(t.made.addr, get_bytes((const uint8_t *)t.made.addr, 5)))
         return -2; // it has one

@@ -18,9 +18,10 @@ bool st_hot(struct st_aspace *as)
     return st.patching && READ_SHARED(as->patch_tries) < TRIES_MAX;
 }
 
+// Within what may be changed, and not across the end of a page.
 static bool in_page(const struct ppatch *p, uint64_t addr, uint64_t len)
 {
-    return addr >= p->lo && addr < p->hi && len <= p->hi - addr;
+    return addr >= p->lo && addr < p->hi && len <= p->hi - addr && addr % PAGE_SIZE <= PAGE_SIZE - len;
 }
 
 int st_patch(struct pcontext *ctx, struct ppatch *p)
@@ -28,7 +29,9 @@ int st_patch(struct pcontext *ctx, struct ppatch *p)
     struct st_context *c = st_ctx(ctx);
     struct stub_work w = {.op = WORK_PATCH,
                           .a = {p->rip, p->lo, p->hi, p->tramp, (uint64_t)p->prot}};
-    if (!guest_range_ok(PAGE_ALIGN_DOWN(p->lo), PAGE_SIZE) ||
+    uint64_t first = PAGE_ALIGN_DOWN(p->lo);
+    if (p->lo >= p->hi || p->hi - first > 2 * PAGE_SIZE ||
+        !guest_range_ok(first, PAGE_ALIGN_UP(p->hi) - first) ||
         !guest_range_ok(PAGE_ALIGN_DOWN(p->tramp), PAGE_SIZE))
         return -EINVAL;
     int err = st_work(c, &w, 1, false);
@@ -50,7 +53,7 @@ int st_patch(struct pcontext *ctx, struct ppatch *p)
     m.hole = READ_SHARED(a[3]);
     m.hole_bytes = READ_SHARED(a[4]);
     if (m.len < 2 || m.len > 5 || !in_page(p, m.addr, m.len) || m.addr + m.len > p->rip ||
-        (m.hole && !in_page(p, m.hole, 5))) {
+        (m.hole && (!in_page(p, m.hole, 5) || PAGE_ALIGN_DOWN(m.hole) != PAGE_ALIGN_DOWN(m.addr)))) {
         st_kill(st_as(ctx->as), "the stub lied about a patch");
         return -ESRCH;
     }
