@@ -131,6 +131,28 @@ static int mount_bind(const struct boot_config *c, struct gofer_client *gofer,
     return err;
 }
 
+// A node of our own, on a file system of its own: what is there may be any file of the image.
+static int mount_device(struct boot_fs *b, const struct spec_mount *m, const struct path *at)
+{
+    struct super *sb;
+    struct dentry *d = nullptr;
+    int err = tmpfs_new(b, "size=0,mode=755", &sb);
+    if (err)
+        return err;
+    struct inode *dir = sb->root->inode;
+    mutex_lock(&dir->lock);
+    err = dentry_lookup_locked(sb->root, "device", 6, &d);
+    if (!err)
+        err = dir->ops->mknod(dir, d, m->dev_mode, makedev(m->dev_major, m->dev_minor), b->cred);
+    mutex_unlock(&dir->lock);
+    if (!err)
+        err = attach(sb, d, m->flags, at);
+    if (d)
+        dentry_put(d);
+    super_put(sb);
+    return err;
+}
+
 // Takes one option out of a comma-separated list.
 static bool take_option(char *list, const char *name)
 {
@@ -206,9 +228,13 @@ static int make_mounts(const struct boot_config *c, struct gofer_client *gofer, 
                      m->dest);
             continue;
         }
+        if (m->dev_mode && !mount_device_known(m))
+            continue; // said by the command line
         int err = lookup_target(c, b, m, &at);
         if (!err) {
-            err = m->bind ? mount_bind(c, gofer, m, &at) : mount_type(c, b, m, &at);
+            err = m->dev_mode ? mount_device(b, m, &at)
+                  : m->bind   ? mount_bind(c, gofer, m, &at)
+                              : mount_type(c, b, m, &at);
             path_put(at);
         }
         if (err && !m->optional)

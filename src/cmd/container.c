@@ -24,7 +24,9 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <signal.h>
@@ -50,6 +52,20 @@ int bundle_parse(struct spec *s, const char *bundle, struct err *e)
     return err;
 }
 
+// A device node of the host, bound (so podman without root does --device and --privileged): it stands for
+// the sandbox's own device of that number; the host's is never opened.
+static bool is_device(struct spec_mount *m, const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) < 0 || !(S_ISCHR(st.st_mode) || S_ISBLK(st.st_mode)))
+        return false;
+    m->is_file = true;
+    m->dev_mode = st.st_mode & (S_IFMT | 0777);
+    m->dev_major = major(st.st_rdev);
+    m->dev_minor = minor(st.st_rdev);
+    return true;
+}
+
 // Gives each bind mount a root of the Gofer; checks the other types.
 static int resolve_mounts(struct boot_config *c, const char *bundle, struct err *e)
 {
@@ -68,6 +84,8 @@ static int resolve_mounts(struct boot_config *c, const char *bundle, struct err 
         char path[8192];
         snprintf(path, sizeof(path), "%s%s%s", m->source[0] == '/' ? "" : bundle,
                  m->source[0] == '/' ? "" : "/", m->source);
+        if (is_device(m, path))
+            continue;
         int root = config_add_root(c, path, m->flags & MS_RDONLY, true, &m->is_file, e);
         if (root < 0) {
             err_prefix(e, "mounts[%zu].source: ", i);

@@ -28,6 +28,12 @@ void environment_warn(const struct spec *s)
             log_warn("linux.devices[%zu]: %s (%c %u:%u) is left out: a sandbox has no such device", i,
                      d->path, d->type == S_IFBLK ? 'b' : 'c', d->major, d->minor);
     }
+    for (size_t i = 0; i < s->nmounts; i++) {
+        const struct spec_mount *m = &s->mounts[i];
+        if (m->dev_mode && !mount_device_known(m))
+            log_warn("mounts[%zu]: %s at %s is left out: a sandbox has no such device", i, m->source,
+                     m->dest);
+    }
     if (s->mount_label && s->mount_label[0])
         log_warn("linux.mountLabel: %s is not applied: there are no such labels inside",
                  s->mount_label);

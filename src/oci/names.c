@@ -81,6 +81,12 @@ bool device_known(const struct spec_device *d)
     return d->type == S_IFIFO;
 }
 
+bool mount_device_known(const struct spec_mount *m)
+{
+    return device_known(&(struct spec_device){
+        .type = m->dev_mode & S_IFMT, .major = m->dev_major, .minor = m->dev_minor});
+}
+
 const char *mount_option_name(size_t i)
 {
     static const char *const others[] = {"bind", "rbind"};

@@ -75,6 +75,7 @@ struct spec_mount {
     bool bind, recursive;
     int32_t gofer_root;  // bind: index among the Gofer's roots, else -1
     bool is_file;        // bind: the source is not a directory
+    uint32_t dev_mode, dev_major, dev_minor; // bind: the source is a device of this kind; mode 0: is none
     bool optional;       // `do`: silently left out when it cannot be made
 };
 struct spec_seccomp {
@@ -141,6 +142,7 @@ const char *cap_to_name(int cap);           // null past the last
 int rlimit_from_name(const char *name);     // RLIMIT_NOFILE ... -> number; -1
 constexpr uint64_t CAPS_ALL = (1ull << 41) - 1;
 bool device_known(const struct spec_device *d); // one that a sandbox has
+bool mount_device_known(const struct spec_mount *m);
 const char *mount_option_name(size_t i); // null past the last
 // One mount option: sets a flag, or bind, or goes to data. -ENOMEM; -EINVAL for one that we refuse.
 MUST_CHECK int spec_mount_option(struct spec_mount *m, const char *option);

@@ -136,6 +136,9 @@ static void wire_mount(struct wire *w, struct spec_mount *m)
     wire_bool(w, &m->recursive);
     wire_i32(w, &m->gofer_root);
     wire_bool(w, &m->is_file);
+    wire_u32(w, &m->dev_mode);
+    wire_u32(w, &m->dev_major);
+    wire_u32(w, &m->dev_minor);
     wire_bool(w, &m->optional);
     if (!w->bad && !(m->dest && m->type && m->source && m->data))
         w->bad = true;

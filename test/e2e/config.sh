@@ -7,7 +7,7 @@ chmod 755 "$t"
 b=$t/b
 mkdir -p "$b/rootfs/bin" "$t/vol"
 cp "$(command -v busybox)" "$b/rootfs/bin/busybox"
-for a in sh ls id cat touch mkdir chown stat df grep echo ln mknod hostname; do ln -sf busybox "$b/rootfs/bin/$a"; done
+for a in sh ls id cat touch mkdir chown stat df grep echo ln mknod hostname head wc; do ln -sf busybox "$b/rootfs/bin/$a"; done
 (cd "$b" && "$NACRE" spec && sed -i "/\"terminal\"/s/true/false/" config.json)
 cp "$b/config.json" "$t/config"
 config() { # script python
@@ -42,6 +42,15 @@ config 'stat -c "%F %t:%T %a %u:%g" /dev/mynull /new/dir/zero /dev/pipe /dev/nul
 is devices "character special file 1:3 640 3:4,character special file 1:5 666 0:0,fifo 0:0 600 0:0,character special file 1:3 666 0:0,1" "$(run)"
 is device-left-out 1 "$(grep -c 'linux.devices\[4\]: /dev/nosuch (c 10:229) is left out' "$t/err")"
 
+echo secret >"$b/rootfs/etc-file"
+config 'cat /etc-file; echo lost >/etc-file; cat /etc-file; stat -c "%F %t:%T" /etc-file /deep/zero; head -c 3 /deep/zero | wc -c; cat /nodev 2>&1 | grep -c denied; ls /deep | grep -c fuse' "[mount(d, 'bind', h, 'bind', *o) for d, h, o in (('/etc-file', '/dev/null', ()), ('/deep/zero', '/dev/zero', ('ro',)), ('/nodev', '/dev/null', ('nodev',)))]"
+is device-bound "character special file 1:3,character special file 1:5,3,1,0," "$(run | tr '\n' ,)"
+is device-bound-over "secret" "$(cat "$b/rootfs/etc-file")"; rm -f "$b/rootfs/etc-file"
+if [ -c /dev/mem ] || mknod "$t/mem" c 1 1 2>/dev/null; then
+    [ -c "$t/mem" ] || ln -s /dev/mem "$t/mem"
+    config 'ls /d; echo ran' "mount('/d/mem', 'bind', t + '/mem', 'bind')"; is device-bound-left-out ran "$(run | tail -n 1)"
+    is device-bound-warned 1 "$(grep -c 'mounts\[[0-9]*\]: .*/mem at /d/mem is left out: a sandbox has no such device' "$t/err")"
+fi
 config 'df -k /t | grep -c 1024; stat -c "%a %u:%g" /t; n=0; while touch /t/f$n 2>/dev/null; do n=$((n+1)); [ $n = 50 ] && break; done; [ $n -lt 20 ] && echo limited' "mount('/t', 'tmpfs', 'tmpfs', 'size=1m', 'mode=1710', 'nr_inodes=10', 'uid=7', 'gid=8')"
 is tmpfs-options "1 1710 7:8 limited" "$(run | tr '\n' ' ' | sed 's/ $//')"
 config 'for m in ro noexec; do echo $m $(grep " /$m " /proc/mounts | cut -d" " -f4); done; (echo x >/ro/f) 2>/dev/null || echo read-only' "mount('/ro', 'tmpfs', 't', 'ro'); mount('/noexec', 'tmpfs', 't', 'noexec', 'nosuid', 'nodev')"
