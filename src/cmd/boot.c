@@ -154,7 +154,9 @@ static int confine_sentry(const struct boot_config *c)
     must(confine_die_with_parent(), "parent death signal");
     open_oom_score();
     proc_boot_init(); // the last look at the host's files
-    must(confine_empty_root(), "empty root");
+    int err = confine_empty_root();
+    if (err)
+        boot_fail(1, "Sentry: empty root%s: %s", userns_hint(c->privileged), strerror(-err));
     must(confine_private_tmpfs(c->tmpfs_size, &dirfd), "private tmpfs");
     static_assert(CONFINE_TMPFS_FD == BOOT_FD_END);
     if (dirfd != CONFINE_TMPFS_FD) {

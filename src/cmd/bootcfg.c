@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 static void wire_root(struct wire *w, struct boot_root *r)
 {
@@ -106,6 +107,33 @@ static void *read_config_bytes(int fd, size_t *n)
         done += (size_t)r;
     }
     return buf;
+}
+
+const char *userns_hint(bool privileged)
+{
+    static const struct {
+        const char *file;
+        char bad;
+        const char *text;
+    } rows[] = {
+        {"/proc/sys/user/max_user_namespaces", '0', " (user.max_user_namespaces is 0)"},
+        {"/proc/sys/kernel/unprivileged_userns_clone", '0',
+         " (kernel.unprivileged_userns_clone is 0: only root has user namespaces here)"},
+        {"/proc/sys/kernel/apparmor_restrict_unprivileged_userns", '1',
+         " (kernel.apparmor_restrict_unprivileged_userns is 1: only programs with an AppArmor profile that "
+         "has \"userns\" have user namespaces here)"},
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows) && !privileged; i++) {
+        char text[2] = {};
+        int fd = open(rows[i].file, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+            continue;
+        bool hit = read(fd, text, 2) > 0 && text[0] == rows[i].bad && text[1] < '0';
+        close(fd);
+        if (hit)
+            return rows[i].text;
+    }
+    return "";
 }
 
 struct boot_config *boot_config_parse(int fd)

@@ -240,7 +240,7 @@ static struct gofer_root *build_root(struct boot_config *cfg)
     if (!r.tree || !r.real || !out)
         boot_fail(1, "gofer: out of memory");
     if ((err = confine_private_mounts()))
-        boot_fail(1, "gofer: private mounts: %s", strerror(-err));
+        boot_fail(1, "gofer: private mounts%s: %s", userns_hint(cfg->privileged), strerror(-err));
     copy_trees(&r);
     find_covers(&r);
     // From here on names are resolved below the tmpfs only.

@@ -154,7 +154,8 @@ static int spawn_child(struct launch *l, struct child *c, struct err *e)
         child_main(l, c);
     close(c->control[1]);
     if (c->pid < 0)
-        return err_errno(e, c->pid, "start of nacre %s in namespaces of its own", c->name);
+        return err_errno(e, c->pid, "start of nacre %s in namespaces of its own%s", c->name,
+                         userns_hint(l->privileged));
     static_assert(sizeof(struct spec_id_map) == sizeof(uint32_t[3]));
     const struct spec *s = l->cfg->spec;
     int err = c->map_ranges ? spawn_map_ranges(c->pid, (const uint32_t(*)[3])s->uid_maps.v,
@@ -162,7 +163,7 @@ static int spawn_child(struct launch *l, struct child *c, struct err *e)
                                                s->gid_maps.n)
               : c->map_ids ? spawn_map_ids(c->pid, c->uid, c->gid, !l->privileged) : 0;
     if (err)
-        return err_errno(e, err, "id map of nacre %s", c->name);
+        return err_errno(e, err, "id map of nacre %s%s", c->name, userns_hint(l->privileged));
     struct ctl_msg go = {.kind = CTL_GO};
     long r = fd_send(c->control[0], &go, sizeof(go), nullptr, 0, 0);
     return r < 0 ? err_errno(e, (int)r, "nacre %s", c->name) : 0;

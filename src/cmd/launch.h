@@ -144,5 +144,7 @@ void ctl_send(enum ctl_kind kind, int value, const char *text);
 void ctl_tell(int fd, enum ctl_kind kind, uint32_t token, int value, const char *text);
 // Reports and ends this process.
 PRINTF_LIKE(2, 3) [[noreturn]] void boot_fail(int exit_status, const char *fmt, ...);
+// For messages: the host's setting that keeps an ordinary user from namespaces, if it is one; or "".
+const char *userns_hint(bool privileged);
 // `--debug`: time since t0 for a stage of the start.
 void boot_stage(const struct boot_config *c, const char *what);
