@@ -71,6 +71,29 @@ part_task() {
     C container rm ta; is container-rm 0 $?
     run -d -- tb sleep 100; C task rm -f tb; is rm-force "" "$(task tb)"; C container rm tb
 }
+part_more() {
+    is cap-drop 00000000a80425fa "$(run --rm --cap-drop CAP_CHOWN -- m2 awk '/^CapEff/ {print $2}' /proc/self/status </dev/null)"
+    is privileged 0 "$(run --rm --privileged -- m3 sh -c 'mount -t tmpfs t /tmp && echo 0' </dev/null)"
+    is tmpfs "x 1024" "$(run --rm --mount type=tmpfs,dst=/t,options=size=1m -- m4 sh -c 'mkdir -p /t; echo x >/t/f; echo $(cat /t/f) $(df -k /t | awk "NR == 2 {print \$2}")' </dev/null)"
+    is cpus 1 "$(run --rm --cpus 1 -- m5 nproc </dev/null)"
+    printf 'A=1\nB=two words\n' >"$T/env"
+    is env-file "1 two words" "$(run --rm --env-file "$T/env" -- m6 sh -c 'echo $A $B' </dev/null)"
+    is label v "$(C container create --label k=v --runtime io.containerd.runc.v2 local/bb:1 ml true; C container info ml | sed -n 's/.*"k": "\(.*\)".*/\1/p' | head -n 1)"; C container rm ml
+    run -d --pid-file "$T/pid" -- mt sh -c 'trap "exit 7" TERM; while :; do sleep 0.05; done'
+    is pid-file "$(C task ls | awk '$1 == "mt" {print $2}')" "$(cat "$T/pid")"
+    like metrics 'memory' "$(C task metrics mt)"
+    like metrics-pids 'pids.current *[1-9]' "$(C task metrics mt)"
+    C task exec --exec-id k mt sh -c 'kill -9 $$; sleep 5' </dev/null; is exec-137 137 $?
+    C task checkpoint mt >"$T/o" 2>&1; is checkpoint-fails 1 $?; like checkpoint-text 'checkpoint' "$(cat "$T/o")"
+    C task kill --all -s KILL mt; until_is STOPPED "task mt"; like kill-all 'code 137' "$(C task rm mt 2>&1)"; C container rm mt
+}
+part_many() {
+    local i n=${CLIENTS_MANY:-50}
+    for i in $(seq "$n"); do run -d -- "n$i" sleep 1000 2>"$T/many.$i" & [ $((i % 10)) = 0 ] && wait $(jobs -p | grep -v "^${engine_pids[0]}$"); done
+    is "many-$n" "$n" "$(C task ls | grep -c RUNNING)"
+    for i in $(seq "$n"); do { C task rm -f "n$i" && C container rm "n$i"; } >/dev/null 2>&1; done
+    is many-gone 0 "$(C container ls -q | wc -l)"
+}
 part_tty() {
     local o
     o=$(pty expect:'# ' send:'tty; stty size\r' expect:'24 80' size:33x77 sleep:0.5 send:'stty size\r' expect:'33 77' send:'exit 4\r' eof -- \
@@ -88,5 +111,5 @@ part_restart() { # the engine is killed and comes back
     is restart-exec in "$(C task exec --exec-id e1 tr echo in </dev/null)"
     C task rm -f tr; C container rm tr
 }
-for part in ${*:-run task tty restart}; do "part_$part"; done
+for part in ${*:-run task more tty restart many}; do "part_$part"; done
 leak_check containerd

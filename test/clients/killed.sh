@@ -4,15 +4,14 @@
 # each stage of a container's life, while engines use it. The engine sees the end of a container whose
 # processes were killed, with a status that is not 0; whatever it was can be removed, the next one
 # starts, and not one process, mount, cgroup or file is left. Without ROUNDS each engine gets as many
-# rounds as fit in KILL_SECONDS; ROUNDS: that many for each. SEED. Arguments: engines.
+# rounds as fit in KILL_SECONDS, the same ones each time; ROUNDS: that many for each. SEED. Arguments: engines.
 . "$(dirname "$0")/lib.sh.inc"
-RANDOM=${SEED:-$$}
+RANDOM=${SEED:-${ROUNDS:+$$}}
 # Processes of the one sandbox that there is, on standard output: WHO.
 cat >"$T/who" <<W
 #!/bin/bash
 boot= gofer=
-for p in \$(find /proc -maxdepth 2 -name exe -lname "$NACRE" 2>/dev/null); do
-    p=\${p#/proc/} p=\${p%/exe}
+for p in \$(find /sys/fs/cgroup -path "*$CG/*" -name cgroup.procs -exec cat {} + 2>/dev/null | sort -un); do
     { IFS= read -r -d '' a; IFS= read -r -d '' b; } 2>/dev/null <"/proc/\$p/cmdline"
     [ "\$a" = nacre ] && case \$b in boot) boot=\$p ;; gofer) gofer=\$p ;; esac
     a= b=
@@ -60,6 +59,14 @@ victims() {
     for c in "${COMMANDS[@]}" create create; do echo "command $c"; done
 }
 
+# What an engine has asked once to be deleted, by a command that was killed, it does not ask again, nor
+# would runc's be gone then: by hand.
+forgotten() { # stages of which that is true, state root
+    local c
+    [[ ${stage:-} =~ ^($1)$ ]] || return 0
+    for c in $("$NACRE" --root "$2" list -q); do "$NACRE" --root "$2" delete --force "$c" || return 1; done
+}
+
 # --- docker ---
 docker_begin() {
     command -v dockerd >/dev/null && [ -x /usr/bin/docker ] || return 1
@@ -68,7 +75,10 @@ docker_begin() {
     docker_start && image_tar | $DOCKER import -c 'CMD ["sh"]' - bb >/dev/null && E run --rm $FLAGS bb true
 }
 docker_E() { timeout -s KILL 60 /usr/bin/docker "$@" </dev/null; }
-docker_gone() { E rm -f kk >/dev/null 2>&1; [ -z "$(E ps -aq)" ]; }
+docker_gone() {
+    E rm -f kk >/dev/null 2>&1
+    [ -z "$(E ps -aq)" ] && forgotten delete "$T/exec/runtime-runc/moby"
+}
 # --- podman ---
 podman_begin() {
     command -v podman >/dev/null || return 1
@@ -80,13 +90,12 @@ podman_begin() {
     E import "$T/layer.tar" localhost/bb >/dev/null 2>&1 && E run --rm $FLAGS bb true
 }
 podman_E() { HOME=$T/home DOCKER_CONFIG= timeout -s KILL 60 podman --root "$T/pdata" --runroot "$T/pexec" --tmpdir "$T/ptmp" "$@" </dev/null; }
-# A container whose create was killed podman does not know, and does not delete. One whose resume was
+# A container whose create was killed podman does not know, and does not delete either. One whose resume was
 # killed when it was done is paused for podman, which would resume it until that works.
 podman_gone() {
     local c
     E rm -f -t 0 kk >/dev/null 2>&1 || for c in $("$NACRE" list -q); do "$NACRE" pause "$c"; E rm -f -t 0 kk; done >/dev/null 2>&1
-    [ -z "$(E ps -aq)" ] || return 1
-    for c in $("$NACRE" list -q); do "$NACRE" delete --force "$c" || return 1; done
+    [ -z "$(E ps -aq)" ] && forgotten "create|delete" /run/nacre
 }
 
 # --- both ---
