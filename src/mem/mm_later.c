@@ -3,18 +3,22 @@
 // call (platform.h, defer). The tree is edited as if it had been made; should the host refuse it, the
 // platform says so before the guest has gone on, and mm_refused() takes the edit back.
 //
-// Only what can be taken back exactly: private anonymous memory, one area, nothing replaced. Only
-// where nobody else can look in between: in a space with several contexts the platform defers nothing
-// but advice (another thread could be given the place, or fork, before the host has done it), and it
-// carries out what it has deferred before anything else.
+// Only what can be taken back exactly: private memory (what is new or goes away: anonymous), one area,
+// nothing replaced. Only where nobody else can look in between: in a space with several contexts the
+// platform defers nothing but advice (another thread could be given the place, or fork, before the host
+// has done it), and it carries out what it has deferred before anything else.
 #include "mem/mm_int.h"
 #include "abi/errno.h"
 
-static bool plain(const struct vma *v)
+static bool private(const struct vma *v)
 {
     constexpr uint32_t odd = VMA_SHARED | VMA_GROWSDOWN | VMA_SPECIAL | VMA_RESERVE | VMA_LOCKED |
                              VMA_DONTFORK | VMA_WIPEONFORK | VMA_HUGE | VMA_NOHUGE;
-    return vma_is_anon(v) && !(v->flags & odd) && !v->name;
+    return !(v->flags & odd) && !v->name;
+}
+static bool plain(const struct vma *v)
+{
+    return vma_is_anon(v) && private(v);
 }
 static bool defer(struct mm *mm, struct pcontext *ctx, const struct pdefer *d)
 {
@@ -56,7 +60,7 @@ bool mm_protect_later(struct mm *mm, struct pcontext *ctx, uint64_t start, uint6
     const struct vma *v = vma_find(mm->vmas, start);
     struct pdefer d = {.kind = PDEFER_PROTECT, .addr = start, .len = end - start,
                        .prot = host_prot(prot)};
-    if (!v || v->start > start || v->end < end || !plain(v) || !defer(mm, ctx, &d))
+    if (!v || v->start > start || v->end < end || !private(v) || !defer(mm, ctx, &d))
         return false;
     remember(mm, MM_UNDO_PROTECT, start, end);
     mm->undo.prot = v->prot;

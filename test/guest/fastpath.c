@@ -619,6 +619,10 @@ GT(fast_map_limit)
     char *area[AREAS];
     int i, refused;
     GT_TRUE(m != MAP_FAILED);
+    int fd = GT_OK(memfd_create("file", 0));
+    GT_OK(ftruncate(fd, 8 * P));
+    char *f = mmap(0, 8 * P, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd, 0);
+    GT_TRUE(f != MAP_FAILED);
     for (i = 0; i < AREAS; i++) { // each with a hole behind it
         area[i] = mmap(0, 4 * P, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         GT_OK(munmap(area[i] + 3 * P, P));
@@ -634,6 +638,8 @@ GT(fast_map_limit)
     m[(size_t)(i - 1) * P] = 1;
     GT_ERR(mprotect(m + (size_t)i * P, P, PROT_READ), ENOMEM);
     m[(size_t)i * P] = 2;
+    GT_ERR(mprotect(f + 3 * P, P, PROT_READ), ENOMEM);
+    f[3 * P] = 'y';
     for (i = refused = 0; i < AREAS; i++)
         if (munmap(area[i] + P, P)) {
             GT_EQ(errno, ENOMEM);
@@ -647,6 +653,11 @@ GT(fast_map_limit)
     }
     GT_TRUE(refused > 0);
     GT_OK(munmap(m, (size_t)N * P));
+    GT_OK(mprotect(f + 3 * P, P, PROT_READ));
+    GT_ERR(RAW(time, f + 3 * P), EFAULT);
+    GT_EQ(f[3 * P], 'y');
+    GT_EQ(RAW(time, f + 4 * P) > 0, 1);
+    GT_OK(close(fd));
     for (i = 0; i < AREAS; i++) { // and now there is room
         GT_OK(munmap(area[i] + P, P));
         GT_OK(munmap(area[i], 3 * P));

@@ -560,7 +560,7 @@ static void grave_timer(struct timer *t)
 void st_chore(void)
 {
     __atomic_store_n(&st_chores_due, false, __ATOMIC_SEQ_CST);
-    if (st_spawn_refill() || grave_serve() || st_space_refill())
+    if (st_spawn_refill() || st_space_refill() || grave_serve())
         __atomic_store_n(&st_chores_due, true, __ATOMIC_SEQ_CST); // perhaps more
 }
 
