@@ -675,12 +675,11 @@ GT(patch_signal_storm)
                 GT_EQ(close(fd), 0);
             }
         clock_gettime(CLOCK_MONOTONIC, &t);
-    } while (t.tv_sec - t0.tv_sec < 3);
+    } while (t.tv_sec - t0.tv_sec < 3 || handled <= 10); // however busy the machine is
     it = (struct itimerval){};
     GT_OK(setitimer(ITIMER_REAL, &it, 0));
     alarm(gtalarm());
     dprintf(1, "# %d signals, %ld of them at a call\n", (int)handled, seen_at_call);
-    GT_TRUE(handled > 10);
     GT_EQ(strange, 0);
 }
 
