@@ -58,5 +58,10 @@ for i in $(seq 600); do grep -q ready "$t/file" && break; sleep 0.05; done
 kill -TERM $p; wait $p; s=$?
 [ $s = 7 ] && echo "ok signal-forwarded" || { echo "# $s"; echo "FAIL signal-forwarded"; status=1; }
 $NACRE --strace do -- /bin/true 2>"$t/e"; grep -q 'execve\|exit_group' "$t/e" && echo "ok strace" || { echo "FAIL strace"; status=1; }
+# What the stub answers of its own accord, it does not while somebody watches.
+$NACRE --platform="$PLATFORM" --strace do -- python3 -c 'import os
+for i in range(60): os.umask(18); os.getrandom(8); os.getpgrp()' 2>"$t/e"
+n="$(grep -c '\] umask(022)' "$t/e") $(grep -c '\] getrandom(.*, 8, 0x0)' "$t/e") $(grep -c '\] getpgrp(' "$t/e")"
+read -r a b c <<<"$n"; [ "$a" -ge 60 ] && [ "$b" -ge 60 ] && [ "$c" -ge 60 ] && echo "ok strace-sees-every-call" || { echo "# $n"; echo "FAIL strace-sees-every-call"; status=1; }
 $NACRE syscalls --format=json | python3 -c 'import json,sys; d=json.load(sys.stdin); assert len(d)>300' && echo "ok syscalls-json" || { echo "FAIL syscalls-json"; status=1; }
 exit $status
