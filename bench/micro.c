@@ -5,6 +5,7 @@
 // says how far apart the machine's CPUs are, on which every handover depends.
 #define _GNU_SOURCE
 #include <fcntl.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -241,6 +242,93 @@ static void b_word(int n)
     }
     pthread_join(t, 0);
 }
+// Memory calls of a process with several threads, each on memory of its own: as allocators make them.
+enum { MEM_THREADS = 4, MEM_BLOCK = 64 << 10 };
+static void *mem_block(void)
+{
+    void *p = mmap(0, MEM_BLOCK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED)
+        die("mmap");
+    return p;
+}
+static void m_map(int n) { b_mmap_touch(n); }
+static void m_protect(int n) // per call
+{
+    char *p = mem_block();
+    for (int i = 0; i < n; i++)
+        if (mprotect(p + 4096, 4096, i & 1 ? PROT_READ | PROT_WRITE : PROT_READ))
+            die("mprotect");
+    munmap(p, MEM_BLOCK);
+}
+static void m_dontneed(int n)
+{
+    char *p = mem_block();
+    while (n--) {
+        *(volatile char *)p = 1;
+        if (madvise(p, 4096, MADV_DONTNEED))
+            die("madvise");
+    }
+    munmap(p, MEM_BLOCK);
+}
+static void m_malloc(int n) // an arena (the break, in the first thread) that grows and is trimmed
+{
+    mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    mallopt(M_TRIM_THRESHOLD, 64 << 10);
+    for (int i = 0; i < n; i++) {
+        char *p = malloc((size_t)(100 + i % 200) << 10);
+        if (!p)
+            die("malloc");
+        *(volatile char *)p = 1;
+        free(p);
+    }
+}
+struct mem_run {
+    void (*fn)(int);
+    int n;
+};
+static void *mem_thread(void *arg)
+{
+    const struct mem_run *r = arg;
+    r->fn(r->n);
+    return 0;
+}
+static void mem_all(void (*fn)(int), int n)
+{
+    pthread_t t[MEM_THREADS];
+    struct mem_run r = {fn, n / MEM_THREADS};
+    for (int i = 0; i < MEM_THREADS; i++)
+        if (pthread_create(&t[i], 0, mem_thread, &r))
+            die("pthread_create");
+    for (int i = 0; i < MEM_THREADS; i++)
+        pthread_join(t[i], 0);
+}
+static void *sleeper(void *arg)
+{
+    pthread_mutex_lock(arg);
+    pthread_mutex_unlock(arg);
+    return 0;
+}
+// The same by one thread while another one sleeps.
+static void mem_beside(void (*fn)(int), int n)
+{
+    pthread_mutex_t m = PTHREAD_MUTEX_INITIALIZER;
+    pthread_t t;
+    pthread_mutex_lock(&m);
+    if (pthread_create(&t, 0, sleeper, &m))
+        die("pthread_create");
+    fn(n);
+    pthread_mutex_unlock(&m);
+    pthread_join(t, 0);
+}
+static void b_map_beside(int n) { mem_beside(m_map, n); }
+static void b_protect_beside(int n) { mem_beside(m_protect, n); }
+static void b_dontneed_beside(int n) { mem_beside(m_dontneed, n); }
+static void b_malloc_beside(int n) { mem_beside(m_malloc, n); }
+static void b_map_all(int n) { mem_all(m_map, n); }
+static void b_protect_all(int n) { mem_all(m_protect, n); }
+static void b_dontneed_all(int n) { mem_all(m_dontneed, n); }
+static void b_malloc_all(int n) { mem_all(m_malloc, n); }
+
 static const struct {
     const char *name;
     void (*fn)(int);
@@ -262,6 +350,14 @@ static const struct {
     {"mmap+munmap 4 KiB", b_mmap, 5000},
     {"mmap+touch+munmap 4 KiB", b_mmap_touch, 5000},
     {"page touch", b_touch, 20000},
+    {"mmap+touch+munmap, one thread of two", b_map_beside, 5000},
+    {"mprotect, one thread of two", b_protect_beside, 5000},
+    {"MADV_DONTNEED+touch, one thread of two", b_dontneed_beside, 5000},
+    {"malloc+free 100-300 KiB, one thread of two", b_malloc_beside, 5000},
+    {"mmap+touch+munmap, four threads", b_map_all, 4000},
+    {"mprotect, four threads", b_protect_all, 4000},
+    {"MADV_DONTNEED+touch, four threads", b_dontneed_all, 4000},
+    {"malloc+free 100-300 KiB, four threads", b_malloc_all, 4000},
     {"pipe write+read, one process", b_pipe_self, 10000},
     {"pipe ping-pong, two processes", b_pingpong, 3000},
     {"AF_UNIX request+reply", b_unix, 3000},

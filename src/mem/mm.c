@@ -203,6 +203,7 @@ int mm_fork(struct mm *mm, struct pcontext *caller, struct mm **child, struct pc
     if (!c)
         return -ENOMEM;
     mutex_lock(&mm->lock);
+    mm_settle_all(mm, caller);
     copy_fields(c, mm);
     int err = copy_tree(c, mm);
     if (!err)

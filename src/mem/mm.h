@@ -4,7 +4,8 @@
 // CLONE_VM'ed (reference-counted).
 //
 // Locking: mm->lock (RANK_MM) guards everything not marked [C]; it is held across the platform's
-// memory calls. No guest memory is copied under it.
+// memory calls. No guest memory is copied under it. The tree may be ahead of the host by calls that
+// were deferred (mm_later.c): whoever acts on the host's part of a range settles it first.
 #pragma once
 #include "abi/uaddr.h"
 #include "base/ref.h"
@@ -14,9 +15,10 @@
 #include "sched/mutex.h"
 
 struct vma_tree; // mem/vma.h
-// How to take back what the host refuses after all (mm_later.c).
+// A call that has been deferred, and how to take it back if the host refuses it after all (mm_later.c).
 enum mm_undo_kind : int { MM_UNDO_NONE, MM_UNDO_MAP, MM_UNDO_UNMAP, MM_UNDO_PROTECT };
 struct mm_undo {
+    struct pcontext *ctx;       // whose
     enum mm_undo_kind kind;
     uint64_t start, end;
     uint8_t prot;
@@ -54,7 +56,9 @@ struct mm {
     struct mm_patches *patches; // [A] set once, with mm->lock: mm_patch.c
     struct winspace *windows;   // [vfs/window.c] owned; null: nothing was published
     struct fs_context *umask;   // [vfs/umask.c] weak: whose umask lies in as->umask; or null
-    struct mm_undo undo;        // [lock] of the last deferred call
+    struct mm_undo later[8];    // [lock] each context's last deferred call, if it matters any more
+    unsigned nlater;            // [lock; A] of these
+    unsigned nsettle;           // [lock] who waits for them; nothing more is deferred until then
     uint64_t retry_addr;        // [lock] fault that was retried, and how often in a row
     unsigned retry_n;
 };
@@ -119,7 +123,9 @@ int mm_mlock(struct mm *mm, uint64_t addr, uint64_t len, bool lock, const struct
 int mm_mincore(struct mm *mm, struct pcontext *ctx, uint64_t addr, uint64_t len, uint8_t *vec);
 // [T] The host has refused a deferred call with err: the tree is as before, the system call returns
 // this. -ESRCH: it cannot be put right, the process has to end.
-long mm_refused(struct mm *mm, int err);
+long mm_refused(struct mm *mm, struct pcontext *ctx, int err);
+// [ctx] Before the context is freed.
+void mm_leave(struct mm *mm, struct pcontext *ctx);
 // A fault that the stub reported as SIGSEGV/SIGBUS: true when it was ours to mend (stack growth)
 // and the instruction is to be retried; else *code is the si_code a guest must see.
 bool mm_handle_fault(struct mm *mm, struct pcontext *ctx, uint64_t addr, uint64_t err,

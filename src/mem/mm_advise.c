@@ -172,6 +172,7 @@ int mm_madvise(struct mm *mm, struct pcontext *ctx, uint64_t addr, uint64_t len,
         return -ENOMEM;
     bool beyond = end > mm->task_size;
     mutex_lock(&mm->lock);
+    mm_settle(mm, ctx, addr, end);
     int err = advise_locked(mm, ctx, addr, beyond ? mm->task_size : end, &advices[advice], advice);
     mutex_unlock(&mm->lock);
     return !err && beyond ? -ENOMEM : err;

@@ -71,9 +71,18 @@ int mm_unmap_locked(struct mm *mm, struct pcontext *ctx, uint64_t start, uint64_
 // As mremap and growth want it: more of the same kind at [start, end).
 int mm_host_map(struct mm *mm, struct pcontext *ctx, const struct vma *v, uint64_t start,
                 uint64_t end);
+// Waits until no deferred call of another context (ctx's own come in order; or null) that changes
+// [start, end) has still to be made. Releases mm->lock if it has to wait: before anything is looked at.
+void mm_settle(struct mm *mm, const struct pcontext *ctx, uint64_t start, uint64_t end);
+static inline void mm_settle_all(struct mm *mm, const struct pcontext *ctx)
+{
+    mm_settle(mm, ctx, 0, UINT64_MAX);
+}
+// Free in the tree, but perhaps not yet on the host: the deferred unmapping in [start, end), or null.
+const struct mm_undo *mm_leaving(struct mm *mm, uint64_t start, uint64_t end);
 // [ctx] The host call goes with the system call's return; the caller edits the tree at once. False:
 // make it now. (mm_later.c)
-bool mm_map_later(struct mm *mm, struct pcontext *ctx, const struct vma *v);
+struct mm_undo *mm_map_later(struct mm *mm, struct pcontext *ctx, const struct vma *v); // null: not so
 bool mm_unmap_later(struct mm *mm, struct pcontext *ctx, uint64_t start, uint64_t end);
 bool mm_protect_later(struct mm *mm, struct pcontext *ctx, uint64_t start, uint64_t end, int prot);
 bool mm_advise_later(struct mm *mm, struct pcontext *ctx, uint64_t start, uint64_t end, int advice);

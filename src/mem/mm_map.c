@@ -15,13 +15,35 @@ constexpr uint64_t HUGE_SIZE = 2u << 20;
 
 // --- placement -----------------------------------------------------------------------------------
 
+// A hole of the tree that is one on the host as well.
+static bool topdown(struct mm *mm, uint64_t low, uint64_t high, uint64_t len, uint64_t *addr)
+{
+    const struct mm_undo *u;
+    while (vma_gap_topdown(mm->vmas, low, high, len, addr)) {
+        if (likely(!mm->nlater || !(u = mm_leaving(mm, *addr, *addr + len))))
+            return true;
+        high = u->start;
+    }
+    return false;
+}
+static bool bottomup(struct mm *mm, uint64_t low, uint64_t high, uint64_t len, uint64_t *addr)
+{
+    const struct mm_undo *u;
+    while (vma_gap_bottomup(mm->vmas, low, high, len, addr)) {
+        if (likely(!mm->nlater || !(u = mm_leaving(mm, *addr, *addr + len))))
+            return true;
+        low = u->end;
+    }
+    return false;
+}
+
 static bool search(struct mm *mm, uint64_t len, uint64_t *addr)
 {
     uint64_t base = PAGE_ALIGN_DOWN(mm->task_size / 3);
     if (mm->legacy_layout)
-        return vma_gap_bottomup(mm->vmas, base, mm->task_size, len, addr);
-    return vma_gap_topdown(mm->vmas, MM_MIN_ADDR, mm->mmap_base, len, addr) ||
-           vma_gap_bottomup(mm->vmas, base, mm->task_size, len, addr);
+        return bottomup(mm, base, mm->task_size, len, addr);
+    return topdown(mm, MM_MIN_ADDR, mm->mmap_base, len, addr) ||
+           bottomup(mm, base, mm->task_size, len, addr);
 }
 
 static int place_fixed(struct mm *mm, uint64_t addr, uint64_t len, int flags)
@@ -53,13 +75,13 @@ int mm_place(struct mm *mm, uint64_t hint, uint64_t len, int flags, bool anon, u
         hint = MM_MIN_ADDR;
     if (hint && len <= top && hint <= top - len) {
         const struct vma *v = vma_find(mm->vmas, hint);
-        if (!v || hint + len <= vma_gap_start(v)) {
+        if ((!v || hint + len <= vma_gap_start(v)) && !mm_leaving(mm, hint, hint + len)) {
             *addr = hint;
             return 0;
         }
     }
     if (low)
-        return vma_gap_bottomup(mm->vmas, 0x40000000, top, len, addr) ? 0 : -ENOMEM;
+        return bottomup(mm, 0x40000000, top, len, addr) ? 0 : -ENOMEM;
     // Large anonymous areas are aligned so that the host can back them with huge pages.
     if (anon && len >= HUGE_SIZE && len % HUGE_SIZE == 0 &&
         search(mm, len + HUGE_SIZE - PAGE_SIZE, addr)) {
@@ -252,6 +274,8 @@ long mm_mmap(struct mm *mm, struct pcontext *ctx, const struct mmap_args *a)
         return err;
     }
     mutex_lock(&mm->lock);
+    if ((args.flags & MAP_FIXED) && range_ok(mm, a->addr, len))
+        mm_settle(mm, ctx, a->addr, a->addr + len);
     if ((mm->def_flags & (VMA_LOCKED | VMA_LOCKONFAULT)) == VMA_LOCKED)
         args.flags |= MAP_POPULATE;
     long ret = map_locked(mm, ctx, &args, len, obj, hostfd);
@@ -314,6 +338,7 @@ int mm_munmap(struct mm *mm, struct pcontext *ctx, uint64_t addr, uint64_t len)
     if (!len || !range_ok(mm, addr, len))
         return -EINVAL;
     mutex_lock(&mm->lock);
+    mm_settle(mm, ctx, addr, addr + len);
     int err = unmap_one(mm, ctx, addr, addr + len);
     mm_unlock(mm);
     return err;
@@ -343,8 +368,9 @@ static int brk_grow(struct mm *mm, struct pcontext *ctx, uint64_t from, uint64_t
     v->end = to;
     v->prot = PROT_READ | PROT_WRITE;
     v->flags = mm->def_flags | VMA_ACCOUNT | VMA_MAYWRITE | VMA_MAYEXEC;
-    if (mm_map_later(mm, ctx, v))
-        mm->undo.brk = mm->brk;
+    struct mm_undo *u = mm_map_later(mm, ctx, v);
+    if (u)
+        u->brk = mm->brk;
     else
         err = mm_host_map(mm, ctx, v, from, to);
     if (err)
@@ -357,6 +383,7 @@ static int brk_grow(struct mm *mm, struct pcontext *ctx, uint64_t from, uint64_t
 uint64_t mm_brk(struct mm *mm, struct pcontext *ctx, uint64_t brk, const struct mm_limits *lim)
 {
     mutex_lock(&mm->lock);
+    mm_settle_all(mm, ctx);
     mm->lim = *lim;
     uint64_t now = mm->brk, sum;
     if (brk < mm->brk_start || brk > mm->task_size - PAGE_SIZE)
@@ -510,6 +537,7 @@ bool mm_handle_fault(struct mm *mm, struct pcontext *ctx, uint64_t addr, uint64_
     bool again = false;
     *code = MAPERR;
     mutex_lock(&mm->lock);
+    mm_settle_all(mm, ctx); // another thread's call on its way may be all that there is to it
     struct vma *v = addr < mm->task_size ? vma_find_visible(mm->vmas, addr) : nullptr;
     if (v && v->start <= addr) {
         *code = ACCERR;

@@ -281,6 +281,7 @@ void mm_patch_site(struct mm *mm, struct pcontext *ctx, uint64_t rip)
     if (!mm_ops(mm)->patch)
         return;
     mutex_lock(&mm->lock);
+    mm_settle_all(mm, ctx);
     patch_locked(mm, ctx, rip);
     mm_unlock(mm);
 }

@@ -149,6 +149,7 @@ int mm_mprotect(struct mm *mm, struct pcontext *ctx, uint64_t addr, uint64_t len
         return -EINVAL;
     prot &= PROT_RWX;
     mutex_lock(&mm->lock);
+    mm_settle(mm, ctx, grows ? 0 : addr, end);
     struct vma *v = addr < mm->task_size ? vma_find_visible(mm->vmas, addr) : nullptr;
     int err = 0;
     if (!v || v->start >= mm->task_size || (grows ? v->start >= end : v->start > addr))
@@ -222,6 +223,7 @@ static int mlock_common(struct mm *mm, uint64_t addr, uint64_t len, uint32_t fla
     if (end > mm->task_size)
         return -ENOMEM;
     mutex_lock(&mm->lock);
+    mm_settle(mm, nullptr, start, end);
     int err = 0;
     if (flags & VMA_LOCKED) {
         uint64_t total = mm->locked_vm + (len >> PAGE_SHIFT), limit = lim->memlock >> PAGE_SHIFT;
@@ -251,6 +253,7 @@ int mm_mlockall(struct mm *mm, int flags, const struct mm_limits *lim)
     if (flags && !lim->memlock)
         return -EPERM;
     mutex_lock(&mm->lock);
+    mm_settle_all(mm, nullptr);
     int err = 0;
     if ((flags & MCL_CURRENT) && mm->total_vm > lim->memlock >> PAGE_SHIFT) {
         err = -ENOMEM;
@@ -271,6 +274,7 @@ int mm_populate(struct mm *mm, struct pcontext *ctx, uint64_t addr, uint64_t len
     int err = 0;
     while (pos < end && !err) {
         mutex_lock(&mm->lock);
+        mm_settle(mm, ctx, pos, end);
         struct vma *v = vma_find_visible(mm->vmas, pos);
         if (!v || v->start >= end) {
             mutex_unlock(&mm->lock);
@@ -314,6 +318,7 @@ int mm_set_anon_name(struct mm *mm, uint64_t addr, uint64_t len, const char *nam
     bool hole = false;
     uint64_t pos = addr;
     mutex_lock(&mm->lock);
+    mm_settle(mm, nullptr, addr, end);
     struct vma *v = vma_find_visible(mm->vmas, addr);
     while (!err && pos < end && v && v->start < end) {
         hole |= v->start > pos;

@@ -231,6 +231,7 @@ long mm_mremap(struct mm *mm, struct pcontext *ctx, uint64_t old, uint64_t old_l
     if (!range_ok(mm, old, r.old_len))
         return r.old_len > r.new_len ? -EINVAL : -EFAULT;
     mutex_lock(&mm->lock);
+    mm_settle_all(mm, ctx);
     mm->lim = *lim;
     long ret = remap_locked(&r);
     struct vma *v = ret >= 0 ? vma_find(mm->vmas, (uint64_t)ret) : nullptr;

@@ -35,6 +35,7 @@ struct pcontext {
     const uint32_t *sleeping;
 };
 
+struct mutex;
 struct pzygote; // a process that never runs guest code: fresh address spaces come from it
 
 struct pvec { // a range of guest memory
@@ -146,12 +147,19 @@ struct platform_ops {
     int (*remap)(struct pcontext *ctx, uint64_t old, uint64_t old_len, uint64_t new_addr,
                  uint64_t new_len); // MREMAP_MAYMOVE|FIXED when new_addr != old, else in place
     int (*advise)(struct pcontext *ctx, uint64_t addr, uint64_t len, int advice);
-    // OPTIONAL, both or none. defer: the next run() has the call made before the guest goes on, or
-    // any other [ctx] call before its own; a refusal is run()'s event, or settle()'s result: -errno.
-    // False: not now (other contexts run in the space: only advice then): use the calls above. settle:
+    // OPTIONAL, all or none. defer: the next run() has the call made before the guest goes on, or
+    // any other [ctx] call before its own; a refusal is run()'s event, or settle()'s result: -errno,
+    // which is dealt with and then ended by deferred_end. False: not now: use the calls above. settle:
     // what is deferred is made now; 0 also when nothing is.
+    // For what must come after another context's deferred call: deferred() says whether it has still
+    // to be made or a refusal to be dealt with; await() sleeps until that may be over, and releases m
+    // meanwhile. Both from any fiber, under the lock m that keeps ctx from being freed and all
+    // contexts of the space from deferring anything.
     bool (*defer)(struct pcontext *ctx, const struct pdefer *d);
     int (*settle)(struct pcontext *ctx);
+    bool (*deferred)(struct pcontext *ctx);
+    void (*await)(struct pcontext *ctx, struct mutex *m);
+    void (*deferred_end)(struct pcontext *ctx);
     // OPTIONAL, with settle. [ctx] Of a fresh space that nobody else knows yet, before it runs: from
     // here to settle(), map and write_mem may be put off and answered as done; settle() then returns
     // the first failure. Descriptors that are mapped stay open until then.

@@ -17,7 +17,7 @@ void (*strace_exit)(struct task *t, long result);
 // The host has refused a memory call that was to go with the return of the last system call.
 static long refused(struct task *t, int err)
 {
-    long r = mm_refused(t->mm, err);
+    long r = mm_refused(t->mm, t->ctx, err);
     if (r == -ESRCH)
         task_exit_group(t, SIGKILL);
     return r;

@@ -190,6 +190,8 @@ void task_set_mm(struct task *t, struct mm *mm, struct pcontext *ctx)
     spin_lock(&t->task_lock);
     t->mm = mm;
     spin_unlock(&t->task_lock);
+    if (old_ctx && old_mm)
+        mm_leave(old_mm, old_ctx);
     if (old_ctx)
         old_ctx->ops->context_free(old_ctx);
     if (old_mm)

@@ -148,6 +148,182 @@ GT(what_is_gone_faults)
     signal(SIGSEGV, SIG_DFL);
 }
 
+// What one thread has done to a range counts for whoever hears of it: the ranges go round.
+static struct {
+    _Alignas(64) atomic_ulong at; // odd: somebody is at it
+} ring[4];
+static void *change_in_turns(void *arg)
+{
+    unsigned me = (unsigned)(long)arg - 1;
+    for (int i = 0; i < 250; i++) {
+        unsigned k = (me + (unsigned)i) % 4;
+        unsigned long at;
+        while (((at = atomic_load(&ring[k].at)) & 1) || !atomic_compare_exchange_weak(&ring[k].at, &at, at | 1))
+            sched_yield();
+        char *p = (char *)at;
+        switch (i % 6) { // found readable and writable, with 9 in it
+        case 0:
+            wrong += munmap(p, SIZE) != 0;
+            p = (char *)take(); // where another one has just been, perhaps
+            if (!p)
+                return NULL;
+            wrong += p[4096] != 0;
+            break;
+        case 1:
+            wrong += mmap(p, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != p ||
+                     p[4096];
+            break;
+        case 2:
+            wrong += mprotect(p, SIZE, PROT_READ) != 0 || p[4096] != 9;
+            wrong += mprotect(p, SIZE, PROT_READ | PROT_WRITE) != 0;
+            break;
+        case 3:
+            wrong += madvise(p, SIZE, MADV_DONTNEED) != 0 || p[4096];
+            break;
+        case 4: {
+            char *q = mremap(p, SIZE, 2 * SIZE, MREMAP_MAYMOVE);
+            if (q == MAP_FAILED || q[4096] != 9 || q[SIZE])
+                wrong++;
+            else
+                p = q;
+            wrong += munmap(p + SIZE, SIZE) != 0;
+            break;
+        }
+        case 5: {
+            int st = 0;
+            pid_t pid = i % 30 == 5 ? fork() : -1;
+            if (pid == 0)
+                _exit(p[4096] == 9 ? 7 : 1);
+            wrong += pid > 0 && (waitpid(pid, &st, 0) != pid || !WIFEXITED(st) || WEXITSTATUS(st) != 7);
+        }
+        }
+        p[4096] = 9;
+        atomic_store(&ring[k].at, (unsigned long)p);
+    }
+    return NULL;
+}
+GT(what_one_changes_others_find)
+{
+    pthread_t t[THREADS];
+    for (int k = 0; k < 4; k++) {
+        unsigned char *p = take();
+        GT_TRUE(p != NULL);
+        p[4096] = 9;
+        ring[k].at = (unsigned long)p;
+    }
+    in_threads(change_in_turns, t);
+    all_join(t);
+    for (int k = 0; k < 4; k++)
+        GT_TRUE(munmap((void *)ring[k].at, SIZE) == 0);
+    GT_TRUE(wrong == 0);
+}
+
+// A call returns before a signal's handler runs, and has been made by then.
+static atomic_int hits;
+static void on_usr1(int sig)
+{
+    (void)sig;
+    hits++;
+    char *p = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (p == MAP_FAILED || p[0] || munmap(p, 4096))
+        wrong++;
+}
+static void *signalled(void *arg)
+{
+    atomic_int *done = arg;
+    for (int i = 0; i < 1500; i++) {
+        unsigned char *p = take();
+        if (!p || p[0]) {
+            wrong++;
+            continue;
+        }
+        p[0] = 1;
+        wrong += mprotect(p, 4096, PROT_READ) != 0 || p[0] != 1;
+        wrong += mprotect(p, 4096, PROT_READ | PROT_WRITE) != 0;
+        p[0] = 2;
+        wrong += madvise(p, SIZE, MADV_DONTNEED) != 0 || p[0];
+        wrong += munmap(p, SIZE) != 0;
+    }
+    *done = 1;
+    return NULL;
+}
+GT(signals_in_between)
+{
+    static atomic_int done[3];
+    pthread_t t[3];
+    struct sigaction sa = {.sa_handler = on_usr1, .sa_flags = SA_RESTART};
+    sigaction(SIGUSR1, &sa, NULL);
+    for (int i = 0; i < 3; i++)
+        GT_TRUE(pthread_create(&t[i], NULL, signalled, &done[i]) == 0);
+    for (int i = 0; !done[0] || !done[1] || !done[2]; i++) {
+        if (!done[i % 3])
+            pthread_kill(t[i % 3], SIGUSR1);
+        usleep(200);
+    }
+    for (int i = 0; i < 3; i++)
+        pthread_join(t[i], NULL);
+    GT_TRUE(wrong == 0);
+    signal(SIGUSR1, SIG_DFL);
+}
+
+// A thread ends, or the process begins another program, with a call just made.
+static void *unmap_and_end(void *arg)
+{
+    return munmap(arg, SIZE) ? arg : NULL;
+}
+GT(threads_end_in_between)
+{
+    for (int i = 0; i < 100; i++) {
+        pthread_t t[3];
+        unsigned char *p[3];
+        for (int k = 0; k < 3; k++) {
+            GT_TRUE((p[k] = take()) != NULL);
+            GT_TRUE(pthread_create(&t[k], NULL, unmap_and_end, p[k]) == 0);
+        }
+        for (int k = 0; k < 3; k++) {
+            void *ret;
+            GT_TRUE(pthread_join(t[k], &ret) == 0 && !ret);
+        }
+    }
+    for (int i = 0; i < 5; i++) {
+        pid_t pid = fork();
+        if (pid == 0) {
+            pthread_t t[THREADS];
+            in_threads(map_and_unmap, t);
+            usleep(1000 * (unsigned)i);
+            execl("/bin/true", "true", NULL);
+            _exit(1);
+        }
+        int st;
+        GT_TRUE(pid > 0 && waitpid(pid, &st, 0) == pid && WIFEXITED(st) && WEXITSTATUS(st) == 0);
+    }
+}
+
+// Who reads another process's maps in between finds whole lines.
+GT(others_look_in_between)
+{
+    pthread_t t[THREADS];
+    pid_t pid = fork();
+    if (pid == 0) {
+        in_threads(map_and_unmap, t);
+        all_join(t);
+        _exit(wrong ? 1 : 0);
+    }
+    char path[64], line[512];
+    snprintf(path, sizeof(path), "/proc/%d/maps", (int)pid);
+    int st;
+    while (waitpid(pid, &st, WNOHANG) == 0) {
+        FILE *f = fopen(path, "r");
+        unsigned long a, b;
+        while (f && fgets(line, sizeof(line), f)) {
+            GT_TRUE(sscanf(line, "%lx-%lx", &a, &b) == 2 && a < b);
+        }
+        if (f)
+            fclose(f);
+    }
+    GT_TRUE(WIFEXITED(st) && WEXITSTATUS(st) == 0);
+}
+
 // Killed in the middle of it, a process ends.
 GT(killed_in_between)
 {

@@ -242,6 +242,21 @@ static void do_work(struct slot *s)
         close_fd((uint64_t)fd);
 }
 
+// The call that goes with a return. The kernel, and what waits for it there, may see at once that it
+// has been made; that it was refused shows with the event.
+static bool do_later(struct slot *s)
+{
+    struct stub_work *w = &s->work[0];
+    int64_t r = do_item(s, w, &(int){-1});
+    if (r < 0 && r >= -4095) {
+        w->ret = r;
+        return false;
+    }
+    if (__atomic_exchange_n(&w->ret, r, __ATOMIC_SEQ_CST) == LATER_WAITED)
+        ring(s);
+    return true;
+}
+
 AI uint32_t live_flag(const struct slot *s)
 {
     return s->live ? STUB_EV_LIVE : 0;
@@ -303,8 +318,7 @@ AI void exit_prepare(struct slot *s, const struct stub_ucontext *uc)
         uint32_t event = STUB_EV_BROKEN;
         switch (s->reply) {
         case STUB_WORK_RETURN:
-            do_work(s);
-            if (s->work[0].ret < 0 && s->work[0].ret >= -4095) {
+            if (!do_later(s)) {
                 event = STUB_EV_REFUSED;
                 break;
             }

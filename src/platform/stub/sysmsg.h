@@ -113,7 +113,7 @@ enum stub_reply : uint32_t {
     STUB_RETURN, // a system call returns `ret`; nothing else in the frame changes
     STUB_RESUME, // rt_sigreturn from the frame
     STUB_WORK,   // do work[0..nwork), report
-    STUB_WORK_RETURN, // do work[0], then as STUB_RETURN
+    STUB_WORK_RETURN, // do work[0], a call; then as STUB_RETURN
     STUB_EXIT,   // end this thread
     STUB_SEED,   // to STUB_EV_SEED: there it is
     STUB_NO_SEED,
@@ -149,6 +149,8 @@ struct patch_made {
     uint64_t addr, bytes, len, hole, hole_bytes;
 };
 enum : uint16_t { WORK_FD = 1, WORK_TIMEOUT = 2 };
+// What work[0].ret is until the work of STUB_WORK_RETURN is done; WAITED: ring then.
+enum : int64_t { LATER_PENDING = -5000, LATER_WAITED = -5001 };
 struct stub_work {
     uint16_t op, flags;
     uint32_t nr;

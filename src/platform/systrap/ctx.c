@@ -232,8 +232,11 @@ static int work_results(struct st_context *c, struct stub_work *items, uint32_t 
 
 static void work_put(struct st_context *c, const struct stub_work *items, uint32_t n)
 {
-    CHECK(n <= SLOT_WORK_MAX);
-    memcpy(c->slot->work, items, n * sizeof(*items));
+    CHECK(n && n <= SLOT_WORK_MAX);
+    // (others may look at the first result: later.c)
+    memcpy(c->slot->work, items, offsetof(struct stub_work, ret));
+    WRITE_SHARED(c->slot->work[0].ret, items[0].ret);
+    memcpy(c->slot->work + 1, items + 1, (n - 1) * sizeof(*items));
     WRITE_SHARED(c->slot->nwork, n);
 }
 
@@ -443,6 +446,19 @@ static bool give_seeds(struct st_context *c)
     return true;
 }
 
+// What became of the deferred call that went with the last reply.
+static bool later_refused(struct st_context *c, struct pevent *ev)
+{
+    bool refused = READ_SHARED(c->slot->event) == STUB_EV_REFUSED;
+    st_later_state(c, refused ? LATER_REFUSED : LATER_NONE);
+    if (refused) {
+        struct stub_work w = {.ret = READ_SHARED(c->slot->work[0].ret)};
+        int err = st_refusal(&w);
+        *ev = (struct pevent){.kind = PEV_REFUSED, .code = err ? -err : ENOMEM};
+    }
+    return refused;
+}
+
 void st_run(struct pcontext *pc, struct user_regs *r, struct pevent *ev)
 {
     struct st_context *c = st_ctx(pc);
@@ -456,7 +472,7 @@ void st_run(struct pcontext *pc, struct user_regs *r, struct pevent *ev)
     while (!st_prove(as) && !st_dead(as)) {
         if (c->fp_off == FP_LIVE && !returns_fast(c, r))
             (void)st_fp_find(c); // by rt_sigreturn, then: from a whole frame
-        if (c->has_later && !returns_fast(c, r))
+        if (!returns_fast(c, r))
             st_later(c);
         if (c->refused) {
             *ev = (struct pevent){.kind = PEV_REFUSED, .code = -c->refused};
@@ -469,11 +485,12 @@ void st_run(struct pcontext *pc, struct user_regs *r, struct pevent *ev)
             *ev = (struct pevent){.kind = PEV_INTERRUPT};
             return;
         }
-        bool writes = st_marshal_send(c), later = c->has_later;
+        bool writes = st_marshal_send(c), later = st_later_is(c, LATER_SET);
         uint32_t how = regs_put(c, r);
-        if (later)
+        if (later) {
             work_put(c, &c->later, 1);
-        c->has_later = false;
+            st_later_send(c);
+        }
         hand_over(c, later ? STUB_WORK_RETURN : how);
         if (c->young) { // a new program faults its pages in before it calls
             c->young--;
@@ -482,12 +499,8 @@ void st_run(struct pcontext *pc, struct user_regs *r, struct pevent *ev)
         }
         if (!wait_stub(c) || !give_seeds(c))
             return;
-        if (later && READ_SHARED(c->slot->event) == STUB_EV_REFUSED) {
-            struct stub_work w = {.ret = READ_SHARED(c->slot->work[0].ret)};
-            int err = st_refusal(&w);
-            *ev = (struct pevent){.kind = PEV_REFUSED, .code = err ? -err : ENOMEM};
+        if (later && later_refused(c, ev))
             return;
-        }
         if (writes && READ_SHARED(c->slot->event) == STUB_EV_OUTFAULT) {
             if (how == STUB_RETURN) // else a signal's handler starts: as if the call had come to that
                 r->rax = (uint64_t)-EFAULT;

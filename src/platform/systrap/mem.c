@@ -9,12 +9,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-// What a running call found writable may be so no longer.
-static void shape_changes(struct pcontext *ctx)
-{
-    __atomic_fetch_add(&st_as(ctx->as)->shape, 1, __ATOMIC_SEQ_CST);
-}
-
 // One host call; its result, -ESRCH when the stub is gone.
 static long call(struct pcontext *ctx, struct stub_work w)
 {
@@ -165,7 +159,7 @@ int st_map(struct pcontext *ctx, uint64_t addr, uint64_t len, int prot, int flag
     struct st_aspace *as = st_as(ctx->as);
     if (!guest_range_ok(addr, len))
         return -EINVAL;
-    shape_changes(ctx);
+    st_shape_changes(st_as(ctx->as));
     struct stub_work w = {.op = WORK_CALL,
                           .nr = __NR_mmap,
                           .a = {addr, len, (uint64_t)prot, (uint64_t)(flags | MAP_FIXED), ~0ull, off}};
@@ -202,7 +196,7 @@ int st_unmap(struct pcontext *ctx, uint64_t addr, uint64_t len)
 {
     if (!guest_range_ok(addr, len))
         return -EINVAL;
-    shape_changes(ctx);
+    st_shape_changes(st_as(ctx->as));
     return call_expect(ctx, (struct stub_work){.op = WORK_CALL, .nr = __NR_munmap, .a = {addr, len}},
                        0);
 }
@@ -211,7 +205,7 @@ int st_protect(struct pcontext *ctx, uint64_t addr, uint64_t len, int prot)
 {
     if (!guest_range_ok(addr, len))
         return -EINVAL;
-    shape_changes(ctx);
+    st_shape_changes(st_as(ctx->as));
     return call_expect(ctx,
                        (struct stub_work){.op = WORK_CALL,
                                           .nr = __NR_mprotect,
@@ -224,7 +218,7 @@ int st_remap(struct pcontext *ctx, uint64_t old, uint64_t old_len, uint64_t new_
 {
     if (!guest_range_ok(old, old_len) || !guest_range_ok(new_addr, new_len))
         return -EINVAL;
-    shape_changes(ctx);
+    st_shape_changes(st_as(ctx->as));
     uint64_t flags = new_addr == old ? 0 : MREMAP_MAYMOVE | MREMAP_FIXED;
     return call_expect(ctx,
                        (struct stub_work){.op = WORK_CALL,
@@ -237,73 +231,12 @@ int st_advise(struct pcontext *ctx, uint64_t addr, uint64_t len, int advice)
 {
     if (!guest_range_ok(addr, len))
         return -EINVAL;
-    shape_changes(ctx);
+    st_shape_changes(st_as(ctx->as));
     return call_expect(ctx,
                        (struct stub_work){.op = WORK_CALL,
                                           .nr = __NR_madvise,
                                           .a = {addr, len, (uint64_t)advice}},
                        0);
-}
-
-// Deferred: kept until the next return to the guest, or until something else is to be done.
-bool st_defer(struct pcontext *ctx, const struct pdefer *d)
-{
-    struct st_context *c = st_ctx(ctx);
-    if (st.no_answers || c->has_later || c->refused || !c->fast || !c->cur_valid ||
-        !guest_range_ok(d->addr, d->len))
-        return false;
-    // Advice edits no tree that another context could act on in the meantime.
-    if (d->kind != PDEFER_ADVISE && READ_SHARED(st_space_of(c)->nctx) != 1)
-        return false;
-    struct stub_work w = {.op = WORK_CALL, .a = {d->addr, d->len, (uint64_t)d->prot}};
-    switch (d->kind) {
-    case PDEFER_MAP:
-        w.nr = __NR_mmap;
-        w.a[3] = (uint64_t)(d->flags | MAP_FIXED);
-        w.a[4] = ~0ull;
-        break;
-    case PDEFER_UNMAP:
-        w.nr = __NR_munmap;
-        w.a[2] = 0;
-        break;
-    case PDEFER_PROTECT: w.nr = __NR_mprotect; break;
-    case PDEFER_ADVISE: w.nr = __NR_madvise; break;
-    }
-    shape_changes(ctx);
-    c->later = w;
-    c->has_later = true;
-    return true;
-}
-
-int st_refusal(const struct stub_work *w)
-{
-    return w->ret < 0 && w->ret >= -4095 ? (int)stub_result(w->ret) : 0;
-}
-
-void st_later(struct st_context *c)
-{
-    struct stub_work w = c->later;
-    if (!c->has_later)
-        return;
-    c->has_later = false;
-    if (!st_work(c, &w, 1, false)) // else run() finds it dead
-        c->refused = st_refusal(&w);
-}
-
-int st_settle(struct pcontext *ctx)
-{
-    struct st_context *c = st_ctx(ctx);
-    struct st_aspace *as = st_as(ctx->as);
-    if (as->batch) {
-        int err = st_batch_flush(as);
-        mem_free(as->batch);
-        as->batch = nullptr;
-        return err;
-    }
-    st_later(c);
-    int err = c->refused;
-    c->refused = 0;
-    return err;
 }
 
 long st_futex(struct pcontext *ctx, const struct pfutex *f)

@@ -205,6 +205,7 @@ int st_aspace_alloc(uint32_t parity, struct st_aspace **out, int *stub_sock, int
     as->bell = bell;
     mutex_init(&as->lock, RANK_PLATFORM);
     list_init(&as->ctxs);
+    list_init(&as->gates);
     list_init(&as->pid_link);
     list_init(&as->all_link);
     spin_lock(&all_lock);
@@ -385,6 +386,7 @@ static void wake_locked(struct st_aspace *as, bool everybody) REQUIRES(as->ctx_l
             (everybody || c->uw.ready(&c->uw)))
             fiber_wake(f);
     }
+    st_gates_wake(as, everybody);
 }
 
 // The eventfd is never read: each write is an edge, and its count does not overflow in our lifetime
@@ -620,9 +622,12 @@ static bool sweep_space(struct st_aspace *as) REQUIRES(as->ctx_lock)
                 kill_locked(as, "a host thread is gone");
         }
     }
+    bool late = false, gates = st_gates_sweep(as, TICKS_WORK, &late);
+    if (late)
+        kill_locked(as, "its stub does not finish a deferred call");
     if (nudge)
         wake_locked(as, false);
-    return again || nudge;
+    return again || nudge || gates;
 }
 
 static void sweep(struct timer *t)

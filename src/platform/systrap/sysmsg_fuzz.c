@@ -38,6 +38,7 @@ static void fuzz_set_local(void *p)
 #include "platform/systrap/ctx.c"
 #include "platform/systrap/fp.c"
 #include "platform/systrap/marshal.c"
+#include "platform/systrap/later.c"
 #include "platform/systrap/mem.c"
 #undef call
 
@@ -163,10 +164,12 @@ static void op_defer(struct st_context *c)
     struct pdefer d = {.addr = 0x10000, .len = what & 0x40 ? 0 : 0x1000};
     d.kind = what % 4;
     if (what & 0x10)
-        CHECK(!st_defer(&c->base, &d) || (c->has_later && c->fast && d.len));
+        CHECK(!st_defer(&c->base, &d) ||
+              (st_later_is(c, LATER_SET) && st_deferred(&c->base) && c->fast && d.len));
     if (what & 0x20) {
         int err = st_settle(&c->base);
-        CHECK(err <= 0 && err >= -133 && !c->has_later);
+        CHECK(err <= 0 && err >= -133 && !st_later_is(c, LATER_SET));
+        st_deferred_end(&c->base);
     }
 }
 
@@ -176,13 +179,14 @@ static void op_run(struct st_context *c)
     struct pevent ev;
     for (int i = 0; i < 4; i++) {
         uint32_t before = turns;
-        bool later = c->has_later;
+        bool later = st_later_is(c, LATER_SET);
         st_run(&c->base, &r, &ev);
         check_context(c);
         if (ev.kind == PEV_DEAD)
             return;
         if (ev.kind == PEV_REFUSED) { // a deferred call of the last round
-            CHECK(ev.code > 0 && ev.code <= 133 && !c->has_later);
+            CHECK(ev.code > 0 && ev.code <= 133 && (st_deferred(&c->base) || st_dead(st_space_of(c))));
+            st_deferred_end(&c->base);
             continue;
         }
         if (later && ev.kind == PEV_INTERRUPT) // perhaps after the deferred call alone
@@ -336,6 +340,7 @@ static void setup(void)
     space.ctl = sv[0];
     mutex_init(&space.lock, RANK_PLATFORM);
     list_init(&space.ctxs);
+    list_init(&space.gates);
     log_init(STDERR_FILENO, LOG_TEXT, LOG_ERROR, "fuzz");
 }
 

@@ -34,6 +34,8 @@ struct st_aspace {
     uint64_t used[SLOT_COUNT / 64];// [ctx_lock] slots
     uint64_t leaving[SLOT_COUNT / 64]; // [ctx_lock] of these: the thread has been told to end
     uint32_t nleaving;             // [ctx_lock]
+    struct list gates;             // [ctx_lock] who waits for a deferred call (later.c)
+    uint32_t later_seq;            // [A] counts ends of such calls that were waited for
     uint32_t shape;                // [A] counts changes after which memory may no longer be writable
     struct st_batch *batch;        // [exec's fiber] calls put off, before the first context has run; or null
     struct hostpoll bell_poll, ctl_poll;
@@ -57,6 +59,9 @@ struct st_marshal {
 };
 
 constexpr uint8_t ST_YOUNG = 8;
+// Of a deferred call: kept here; being made by a list of its own; with the stub, which says in its slot
+// when it is done; refused, and the kernel above has not dealt with that.
+enum st_later : uint8_t { LATER_NONE, LATER_SET, LATER_MAKING, LATER_SENT, LATER_REFUSED };
 enum st_wait : uint8_t { ST_IDLE, ST_USER, ST_WORK, ST_BORN };
 struct st_context {
     struct pcontext base;
@@ -69,9 +74,10 @@ struct st_context {
     uint32_t uc_off;               // checked
     uint32_t fp_home;              // where fp_off was before fp_reset
     uint32_t fp_off;               // through st_fp_find(); 0: none, the guest will see the initial one
-    struct stub_work later;        // [owner fiber] deferred (st_defer), if has_later
-    bool has_later;
-    int refused;                   // what became of it, if it failed: -errno, not yet told
+    struct stub_work later;        // [owner fiber] deferred (st_defer), if later_state is SET
+    enum st_later later_state;     // [A] written by the owner fiber
+    uint32_t later_waited;         // [A] somebody waits for it (st_await)
+    int refused;                   // [owner fiber] what became of it, if it failed: -errno, not yet told
     int64_t cpu_ns;                // the stub sent it with the current call; 0: ask
     bool cur_valid;                // cur is what the frame holds
     bool live;                     // the frame is a trampoline's: its return loads no FP state
@@ -104,6 +110,11 @@ static inline struct st_aspace *st_space_of(struct st_context *c)
 static inline bool st_dead(struct st_aspace *as)
 {
     return __atomic_load_n(&as->dead, __ATOMIC_ACQUIRE);
+}
+// What a running call found writable may be so no longer.
+static inline void st_shape_changes(struct st_aspace *as)
+{
+    __atomic_fetch_add(&as->shape, 1, __ATOMIC_SEQ_CST);
 }
 // boot.c
 int st_init(const struct platform_config *cfg);
@@ -187,18 +198,32 @@ int st_protect(struct pcontext *ctx, uint64_t addr, uint64_t len, int prot);
 int st_remap(struct pcontext *ctx, uint64_t old, uint64_t old_len, uint64_t new_addr,
              uint64_t new_len);
 int st_advise(struct pcontext *ctx, uint64_t addr, uint64_t len, int advice);
-bool st_defer(struct pcontext *ctx, const struct pdefer *d);
-int st_settle(struct pcontext *ctx);
 void st_batch(struct pcontext *ctx);
 int st_batch_flush(struct st_aspace *as);     // makes the calls put off so far; the first failure of all
 // Puts off a copy to guest memory. False: not this way.
 bool st_batch_copy(struct st_aspace *as, uaddr_t dst, const void *src, size_t n);
-void st_later(struct st_context *c);          // makes the deferred call; c->refused if it fails
-int st_refusal(const struct stub_work *w);    // its result: 0 or -errno
 long st_futex(struct pcontext *ctx, const struct pfutex *f);
 int st_cmpxchg32(struct pcontext *ctx, uaddr_t addr, uint32_t expect, uint32_t desired,
                  uint32_t *old);
 uint64_t st_cpu_time(struct pcontext *ctx);
+
+// later.c
+bool st_defer(struct pcontext *ctx, const struct pdefer *d);
+int st_settle(struct pcontext *ctx);
+bool st_deferred(struct pcontext *ctx);
+void st_await(struct pcontext *ctx, struct mutex *m);
+void st_deferred_end(struct pcontext *ctx);
+void st_later(struct st_context *c);          // makes the deferred call; c->refused if it fails
+void st_later_send(struct st_context *c);     // it goes with the next reply: work[0] is written
+void st_later_state(struct st_context *c, enum st_later state); // and wakes who waits
+int st_refusal(const struct stub_work *w);    // its result: 0 or -errno
+void st_gates_wake(struct st_aspace *as, bool everybody) REQUIRES(as->ctx_lock);
+// The look of every second: true: somebody waits; *late: for too long.
+bool st_gates_sweep(struct st_aspace *as, uint32_t patience, bool *late) REQUIRES(as->ctx_lock);
+static inline bool st_later_is(const struct st_context *c, enum st_later s)
+{
+    return READ_SHARED(c->later_state) == s; // [owner fiber]
+}
 
 // patch.c
 int st_patch(struct pcontext *ctx, struct ppatch *p);
