@@ -106,7 +106,7 @@ static bool keeps_vectors(uint64_t fn, uint32_t size)
     return true;
 }
 
-__attribute__((no_sanitize("cfi-icall"))) uint32_t vdso_random_state(uint64_t fn)
+__attribute__((no_sanitize("cfi-icall", "function"))) uint32_t vdso_random_state(uint64_t fn)
 {
     struct {
         uint32_t size, prot, flags, reserved[13];
