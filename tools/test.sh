@@ -12,7 +12,7 @@ BUILD=${BUILD:-build}
 NACRE=$PWD/$BUILD/nacre
 PLATFORMS=${PLATFORMS:-systrap ptrace}
 FAST=${FAST:-on}
-FAST_PAIR="clone cred fastfilter fastpath fork futex jobctl patch position pthread random signal signalfd sigrestart timers umask window"
+FAST_PAIR="clone cred fastfilter fastpath fork futex jobctl mmthread patch position pthread random signal signalfd sigrestart timers umask window"
 PARTS=${*:-lint doc unit sanitizers fuzz guest e2e walls clients release leftovers}
 passed=0 failed=0
 failures=()
