@@ -93,12 +93,14 @@ static void make_mountpoint(const struct boot_fs *b, const char *path, bool file
     }
 }
 
+// *made: nothing was there.
 static int lookup_target(const struct boot_config *c, const struct boot_fs *b,
-                         const struct spec_mount *m, struct path *out)
+                         const struct spec_mount *m, struct path *out, bool *made)
 {
     struct lookup_ctx lc = ctx_of(b);
     int err = path_lookup(&lc, AT_FDCWD, m->dest, LOOKUP_FOLLOW, out);
-    if (err == -ENOENT && c->make_mountpoints) {
+    *made = err == -ENOENT && c->make_mountpoints;
+    if (*made) {
         make_mountpoint(b, m->dest, m->is_file);
         err = path_lookup(&lc, AT_FDCWD, m->dest, LOOKUP_FOLLOW, out);
     }
@@ -181,11 +183,40 @@ static int over_directory(struct super **sb, const struct path *at)
     return err;
 }
 
+// A tmpfs without mode= takes that of the directory it hides, as runc's does.
+static void mode_of_directory(const struct path *at, const char *data, char *out, size_t n)
+{
+    struct kstat st;
+    bool given = strncmp(data, "mode=", 5) == 0 || strstr(data, ",mode=");
+    if (given || vfs_getattr(at, &st))
+        snprintf(out, n, "%s", data);
+    else
+        snprintf(out, n, "mode=%o%s%s", (unsigned)st.mode & 07777, data[0] ? "," : "", data);
+}
+
+// Whatever the image has there, proc and sysfs are where programs look for them, or the start fails.
+static int check_ordinary(struct boot_fs *b, const struct spec_mount *m)
+{
+    struct lookup_ctx lc = ctx_of(b);
+    struct path at;
+    struct kstat st;
+    if ((strcmp(m->type, "proc") != 0 && strcmp(m->type, "sysfs") != 0) ||
+        path_lookup(&lc, AT_FDCWD, m->dest, 0, &at))
+        return 0;
+    int err = vfs_getattr(&at, &st);
+    path_put(at);
+    if (!err && (st.mode & S_IFMT) != S_IFDIR)
+        err = err_set(&b->err, -ENOTDIR, "filesystem \"%s\" must be mounted on ordinary directory: %s",
+                      m->type, m->dest);
+    return err;
+}
+
 // The options that a tmpfs for /dev gets from runc-like configurations mean our device file system.
 static int mount_type(const struct boot_config *c, const struct boot_fs *b,
-                      const struct spec_mount *m, const struct path *at)
+                      const struct spec_mount *m, const struct path *at, bool made)
 {
     const char *type = m->type;
+    char with_mode[1024];
     uint32_t flags = m->flags;
     if (strcmp(type, "tmpfs") == 0 && strcmp(m->dest, "/dev") == 0)
         type = "devtmpfs";
@@ -202,6 +233,10 @@ static int mount_type(const struct boot_config *c, const struct boot_fs *b,
     // v1's options say which of its hierarchies: we have all controllers in one.
     const char *data = strcmp(m->type, "cgroup") == 0 ? "" : m->data;
     bool copy_up = strcmp(type, "tmpfs") == 0 && take_option(m->data, "tmpcopyup");
+    if (strcmp(type, "tmpfs") == 0 && !made && strlen(data) < sizeof(with_mode) - 16) {
+        mode_of_directory(at, data, with_mode, sizeof(with_mode));
+        data = with_mode;
+    }
     int err = strcmp(type, "mqueue") == 0 ? mqueue_super(b->ipc, &sb)
                                           : t->mount(t, m->source, data, b->cred, &sb);
     if (err)
@@ -222,6 +257,7 @@ static int make_mounts(const struct boot_config *c, struct gofer_client *gofer, 
     for (size_t i = 0; i < c->spec->nmounts; i++) {
         const struct spec_mount *m = &c->spec->mounts[i];
         struct path at;
+        bool made;
         // Engines put these into every configuration; few programs look.
         if (!m->bind && !fs_type_find(m->type) && strcmp(m->type, "mqueue") == 0) {
             log_info("mount of %s at %s left out: there is no such file system inside yet", m->type,
@@ -230,11 +266,14 @@ static int make_mounts(const struct boot_config *c, struct gofer_client *gofer, 
         }
         if (m->dev_mode && !mount_device_known(m))
             continue; // said by the command line
-        int err = lookup_target(c, b, m, &at);
+        int err = check_ordinary(b, m);
+        if (err)
+            return err;
+        err = lookup_target(c, b, m, &at, &made);
         if (!err) {
             err = m->dev_mode ? mount_device(b, m, &at)
                   : m->bind   ? mount_bind(c, gofer, m, &at)
-                              : mount_type(c, b, m, &at);
+                              : mount_type(c, b, m, &at, made);
             path_put(at);
         }
         if (err && !m->optional)

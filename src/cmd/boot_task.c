@@ -352,8 +352,9 @@ void boot_exec_signal(struct boot_container *b, uint32_t token, int sig)
         struct exec_process *x = list_entry(it, struct exec_process, link);
         if (x->container != b || x->token != token)
             continue;
-        if (keys && x->terminal) {
-            tty_signal_foreground(tty_of_file(x->terminal), sig);
+        struct tty_ctl *tty = x->terminal ? tty_of_file(x->terminal) : nullptr;
+        if (keys && tty_controls_group(tty, x->group)) {
+            tty_signal_foreground(tty, sig);
         } else if (sig != SIGWINCH) {
             siginfo_kernel(&si, sig);
             si.si_code = SI_USER;

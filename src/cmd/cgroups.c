@@ -85,6 +85,12 @@ int cgroups_setup(struct globals *g, struct boot_config *c, struct state *s, str
     if (!err && cg->unit[0]) {
         pid_t pid = placeholder();
         err = pid < 0 ? err_errno(e, pid, "process for the scope") : cgroup_systemd_start(cg, pid, r, e);
+    } else if (!err && cgroup_found_frozen(cg)) { // nothing of ours would ever run
+        err = err_set(e, -EBUSY, "container's cgroup unexpectedly frozen");
+        cg->n = 0; // not ours to remove
+        return err;
+    } else if (!err && cgroup_populated(cg)) { // then limits are for both, and the last one removes it
+        log_warn("container's cgroup is not empty: %s", cg->d[0].path);
     }
     if (!err)
         err = cgroup_create(cg, e);

@@ -212,7 +212,7 @@ int signal_parse(const char *s)
     char *end;
     long n = strtol(s, &end, 10);
     if (end != s && !*end)
-        return n > 0 && n <= 64 ? (int)n : 0;
+        return n >= 0 && n <= 64 ? (int)n : -1;
     if (strncasecmp(s, "SIG", 3) == 0)
         s += 3;
     for (int i = 1; i < 32; i++) {
@@ -224,13 +224,13 @@ int signal_parse(const char *s)
         return 34 + (int)n;
     if (strncasecmp(s, "RTMAX-", 6) == 0 && (n = strtol(s + 6, &end, 10)) >= 0 && n <= 30 && !*end)
         return 64 - (int)n;
-    return strcasecmp(s, "RTMIN") == 0 ? 34 : strcasecmp(s, "RTMAX") == 0 ? 64 : 0;
+    return strcasecmp(s, "RTMIN") == 0 ? 34 : strcasecmp(s, "RTMAX") == 0 ? 64 : -1;
 }
 
 const char *only_id(int argc, char **argv, struct err *e)
 {
     int i = 1;
-    if (opts_parse(nullptr, 0, argc, argv, &i, e))
+    if (opts_parse_anywhere(nullptr, 0, argc, argv, &i, e))
         return nullptr;
     if (i + 1 == argc)
         return argv[i];

@@ -38,7 +38,7 @@ MUST_CHECK int container_tell(const struct container *c, enum ctl_kind kind, con
 // The same over a connection that stays open. -ECONNRESET: the supervisor is gone.
 MUST_CHECK int control_send(int sock, enum ctl_kind kind, int value, const int *fds, int nfds);
 MUST_CHECK int control_receive(int sock, struct ctl_msg *m);
-// SIGKILL, name with or without SIG, or number; 0: unknown.
+// SIGKILL, name with or without SIG, or number (0: only whether it is there); -1: unknown.
 int signal_parse(const char *s);
 // The only argument of a command without flags; null with *e.
 const char *only_id(int argc, char **argv, struct err *e);

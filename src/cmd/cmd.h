@@ -41,6 +41,13 @@ struct opt {
 MUST_CHECK int opts_parse(const struct opt *opts, size_t n, int argc, char **argv, int *i,
                           struct err *e);
 
+// The same, where flags may stand behind arguments, too (all of runc's commands but exec and ps); the
+// arguments are moved to the end of argv.
+MUST_CHECK int opts_parse_anywhere(const struct opt *opts, size_t n, int argc, char **argv, int *i,
+                                   struct err *e);
+// Descriptors that a file's name stands for, as shells write it: "/dev/fd/63". -1: none.
+int fd_named(const char *path);
+
 // --- shared by do and run ---
 // A configuration around spec (taken over), with the machine's figures filled in.
 MUST_CHECK struct boot_config *config_new(struct globals *g, struct spec *spec, struct err *e);

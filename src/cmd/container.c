@@ -129,10 +129,10 @@ int container_options(struct container_args *a, bool run, int argc, char **argv,
         {"preserve-fds", OPT_STR, &preserve},
         // Of run alone:
         {"detach", OPT_BOOL, &a->detach},      {"d", OPT_BOOL, &a->detach},
-        {"no-subreaper", OPT_BOOL, &ignored},
+        {"no-subreaper", OPT_BOOL, &ignored},  {"keep", OPT_BOOL, &a->keep},
     };
     int i = 1;
-    return opts_parse(opts, ARRAY_LEN(opts) - (run ? 0 : 3), argc, argv, &i, e) ||
+    return opts_parse_anywhere(opts, ARRAY_LEN(opts) - (run ? 0 : 4), argc, argv, &i, e) ||
                    preserve_parse(preserve, &a->npreserve, e)
                ? 0
                : i;
@@ -264,9 +264,9 @@ static int supervise_container(struct boot_config *c, const struct launch_option
         err_set(e, -ENOMEM, "out of memory");
     if (e->text[0] ||
         (o->detached ? cgroups_enter_supervisor(o, e)
-                     : cgroups_janitor(&mine, e) || cgroups_attach(o, getpid(), e)) ||
+                     : (!o->keep && cgroups_janitor(&mine, e)) || cgroups_attach(o, getpid(), e)) ||
         environment_enter(c->spec, bundle, e)) {
-        if (!o->detached)
+        if (!o->detached && !o->keep)
             state_remove(state);
         return 1;
     }
@@ -375,7 +375,7 @@ static int start_detached(struct globals *g, struct boot_config *c, struct state
 // the caller's own, a child of ours is it, and this process passes signals on and waits. Without a
 // relay, keys of the terminal reach the child themselves.
 static int stand_by(struct boot_config *c, const char *bundle, pid_t pid, int notify, int sigfd,
-                    struct relay *r, struct err *e)
+                    struct relay *r, bool keep, struct err *e)
 {
     int status = 0, pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     struct pollfd p[3 + RELAY_POLL] = {{.fd = pidfd, .events = POLLIN},
@@ -415,7 +415,8 @@ static int stand_by(struct boot_config *c, const char *bundle, pid_t pid, int no
         ;
     if (r)
         relay_end(r);
-    run_poststop(c, bundle);
+    if (!keep)
+        run_poststop(c, bundle);
     return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
@@ -441,7 +442,7 @@ static int run_beside(struct globals *g, struct boot_config *c, struct state *st
     }
     close(pair[1]);
     struct ctl_msg go = {.kind = CTL_GO};
-    if (state_write(state, c->spec, bundle, pid, false, e) ||
+    if (state_write(state, c->spec, bundle, pid, a->keep, e) ||
         (a->pid_file && pid_file_write(a->pid_file, pid, e)) ||
         fd_send(pair[0], &go, sizeof(go), nullptr, 0, 0) < 0) {
         kill(pid, SIGKILL);
@@ -450,7 +451,7 @@ static int run_beside(struct globals *g, struct boot_config *c, struct state *st
         return err_set(e, 1, "the supervisor of the container was killed");
     }
     close(state->dir); // the lock is the child's alone
-    return stand_by(c, bundle, pid, pair[0], sigfd, r, e);
+    return stand_by(c, bundle, pid, pair[0], sigfd, r, a->keep, e);
 }
 
 int container_run(struct globals *g, struct container_args *a, int argc, char **argv, int i,
@@ -480,6 +481,7 @@ int container_run(struct globals *g, struct container_args *a, int argc, char **
     if (relayed && relay_open(&relay, &c->spec->process, e))
         return 1;
     c->hold = a->hold;
+    g->launch.keep = a->keep;
     c->npreserve = (uint32_t)a->npreserve;
     environment_warn(c->spec);
     if (pod_resolve(c, g->launch.state_root, e))
@@ -495,7 +497,7 @@ int container_run(struct globals *g, struct container_args *a, int argc, char **
         return start_detached(g, c, &state, a, bundle, e);
     if (relayed || c->spec->hooks[HOOK_POSTSTART].n || c->spec->hooks[HOOK_POSTSTOP].n)
         return run_beside(g, c, &state, a, bundle, relayed ? &relay : nullptr, e);
-    if (state_write(&state, c->spec, bundle, getpid(), false, e) ||
+    if (state_write(&state, c->spec, bundle, getpid(), a->keep, e) ||
         (a->pid_file && pid_file_write(a->pid_file, getpid(), e))) {
         cgroups_abandon(g);
         state_remove(&state);

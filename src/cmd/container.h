@@ -8,6 +8,7 @@ struct container_args {
     const char *bundle, *console, *pid_file;
     int npreserve;
     bool detach; // the supervisor is a process of its own, and the state stays
+    bool keep;   // in the foreground: the state stays, for `delete`
     bool hold;   // the program waits for `start`
 };
 // Options of create and of run: where the arguments behind them begin, or 0.

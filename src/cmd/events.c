@@ -149,7 +149,7 @@ static int events_run(struct globals *g, int argc, char **argv, struct err *e)
     const struct opt opts[] = {{"interval", OPT_STR, &interval}, {"stats", OPT_BOOL, &once}};
     struct container c;
     int i = 1;
-    if (opts_parse(opts, ARRAY_LEN(opts), argc, argv, &i, e))
+    if (opts_parse_anywhere(opts, ARRAY_LEN(opts), argc, argv, &i, e))
         return 1;
     if (i + 1 != argc)
         return err_set(e, 1, "exactly one argument, the container's id, is needed");

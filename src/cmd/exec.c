@@ -27,6 +27,7 @@
 struct exec_flags {
     const char *process, *console, *pid_file, *cwd, *user;
     struct strlist env, caps, gids;
+    struct strlist cgroups;
     const char *preserve;
     bool detach, tty, no_new_privs, ignore_paused;
     int npreserve;
@@ -286,6 +287,8 @@ static int exec_run_flags(struct globals *g, const struct exec_flags *f, int arg
     if (f->process) {
         if (spec_load_process(p, f->process, e))
             return 1;
+        if (fd_named(f->process) >= 3 + f->npreserve)
+            close(fd_named(f->process));
     } else if (bundle_parse(s, c.info.bundle, e) || fill_process(p, f, argc - 1, argv + 1, e)) {
         return 1;
     }
@@ -305,6 +308,21 @@ static int exec_run_flags(struct globals *g, const struct exec_flags *f, int arg
     return run_here(sock, f, p, e);
 }
 
+// All processes of a sandbox are in one cgroup of the host: only that one can be asked for. The form
+// is runc's: [CONTROLLER[,CONTROLLER...]:]PATH.
+static int check_cgroups(const struct strlist *l, struct err *e)
+{
+    for (size_t i = 0; i < l->n; i++) {
+        const char *colon = strchr(l->v[i], ':'), *path = colon ? colon + 1 : l->v[i];
+        if (strcmp(path, "..") == 0 || strncmp(path, "../", 3) == 0 || strstr(path, "/../"))
+            return err_set(e, -EINVAL, "--cgroup: %s is not a sub cgroup path", path);
+        if (path[0] && strcmp(path, "/") != 0 && strcmp(path, ".") != 0)
+            return err_set(e, -EOPNOTSUPP,
+                           "--cgroup %s: cgroups below the container's are not supported", l->v[i]);
+    }
+    return 0;
+}
+
 static int exec_command(struct globals *g, int argc, char **argv, struct err *e)
 {
     struct exec_flags f = {};
@@ -320,12 +338,14 @@ static int exec_command(struct globals *g, int argc, char **argv, struct err *e)
         {"t", OPT_BOOL, &f.tty}, {"no-new-privs", OPT_BOOL, &f.no_new_privs},
         {"preserve-fds", OPT_STR, &f.preserve}, {"no-subreaper", OPT_BOOL, &ignored},
         {"ignore-paused", OPT_BOOL, &f.ignore_paused}, {"process-label", OPT_STR, &label},
-        {"apparmor", OPT_STR, &profile},
+        {"apparmor", OPT_STR, &profile}, {"cgroup", OPT_LIST, &f.cgroups},
     };
     int i = 1;
     if (opts_parse(opts, ARRAY_LEN(opts), argc, argv, &i, e))
         return 1;
     if (preserve_parse(f.preserve, &f.npreserve, e))
+        return 1;
+    if (check_cgroups(&f.cgroups, e))
         return 1;
     if (label || profile)
         log_warn("exec: --%s is not applied: there are no such labels inside",
@@ -359,6 +379,7 @@ const struct command command_exec = {
              "  --user USER[:GROUP], --additional-gids GID, --cwd DIR, --env NAME=VALUE,\n"
              "  --cap NAME, --no-new-privs\n"
              "  --preserve-fds N        it gets descriptors 3 to 3+N-1 of the caller, too\n"
+             "  --cgroup /              the container's own, where it is anyway\n"
              "  --ignore-paused         also in a paused container: it runs once that goes on\n",
     .run = exec_run,
 };

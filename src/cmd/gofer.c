@@ -9,6 +9,7 @@
 #include "gofer/gofer.h"
 #include "host/crash.h"
 #include "host/confine.h"
+#include "host/fdpass.h"
 #include "host/raw.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -134,20 +135,48 @@ static void check_source(struct boot_root *root, int tree)
         root->readonly = true;
 }
 
+static void copy_tree(struct roots *r, size_t i)
+{
+    const char *path = r->cfg->roots[i].path;
+    if (!realpath(path, r->real[i]))
+        boot_fail(1, "%s: %s", path, strerror(errno));
+    long fd = host_call(__NR_open_tree, AT_FDCWD, r->real[i],
+                        OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+    if (fd < 0)
+        boot_fail(1, "%s: copy of the mount: %s", path, strerror((int)-fd));
+    r->tree[i] = (int)fd;
+}
+
+// In the container's user namespace: the copies come from the one who starts us, who reaches them all.
+static void receive_trees(struct roots *r)
+{
+    for (size_t i = 0; i < r->cfg->nroots;) {
+        struct ctl_msg m;
+        int fds[TREES_AT_ONCE], n = TREES_AT_ONCE;
+        long got = fd_recv(BOOT_FD_CONTROL, &m, sizeof(m), fds, &n, 0);
+        if (got == -EINTR)
+            continue;
+        if (got != sizeof(m) || m.kind != CTL_FDS || n <= 0 || (size_t)n > r->cfg->nroots - i)
+            boot_fail(1, "gofer: the mounts did not come");
+        for (int k = 0; k < n; k++, i++) {
+            r->tree[i] = fds[k];
+            snprintf(r->real[i], sizeof(r->real[i]), "%s", r->cfg->roots[i].path);
+        }
+    }
+}
+
 static void copy_trees(struct roots *r)
 {
+    if (r->cfg->mapped)
+        receive_trees(r);
     for (size_t i = 0; i < r->cfg->nroots; i++) {
         struct boot_root *root = &r->cfg->roots[i];
-        if (!realpath(root->path, r->real[i]))
-            boot_fail(1, "%s: %s", root->path, strerror(errno));
-        long fd = host_call(__NR_open_tree, AT_FDCWD, r->real[i],
-                            OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
-        if (fd < 0)
-            boot_fail(1, "%s: copy of the mount: %s", root->path, strerror((int)-fd));
-        r->tree[i] = (int)fd;
-        check_source(root, (int)fd);
+        if (!r->cfg->mapped)
+            copy_tree(r, i);
+        int fd = r->tree[i];
+        check_source(root, fd);
         struct stat st;
-        if (fstat((int)fd, &st) < 0 || root->is_file == S_ISDIR(st.st_mode))
+        if (fstat(fd, &st) < 0 || root->is_file == S_ISDIR(st.st_mode))
             boot_fail(1, "%s: has changed while the container was started", root->path);
         struct mount_attr a = {.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
                                .propagation = 1 << 18 /* MS_PRIVATE */};

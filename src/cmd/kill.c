@@ -16,18 +16,20 @@ static int kill_run(struct globals *g, int argc, char **argv, struct err *e)
     bool all = false;
     const struct opt opts[] = {{"all", OPT_BOOL, &all}, {"a", OPT_BOOL, &all}};
     int i = 1;
-    if (opts_parse(opts, ARRAY_LEN(opts), argc, argv, &i, e))
+    if (opts_parse_anywhere(opts, ARRAY_LEN(opts), argc, argv, &i, e))
         return 1;
     if (i >= argc || argc > i + 2)
         return err_set(e, 1, "a container's id and a signal are needed");
     const char *name = i + 1 < argc ? argv[i + 1] : "SIGTERM";
     int sig = signal_parse(name);
-    if (!sig)
+    if (sig < 0)
         return err_set(e, 1, "unknown signal \"%s\"", name);
     if (container_find(g, argv[i], &c, e))
         return 1;
     if (c.status == CONTAINER_STOPPED)
         return all ? 0 : err_set(e, 1, "container not running");
+    if (sig == 0)
+        return 0;
     return container_request(&c, all ? CTL_KILL_ALL : CTL_KILL, sig, e);
 }
 
@@ -98,7 +100,7 @@ static int delete_run(struct globals *g, int argc, char **argv, struct err *e)
     bool force = false;
     const struct opt opts[] = {{"force", OPT_BOOL, &force}, {"f", OPT_BOOL, &force}};
     int i = 1;
-    if (opts_parse(opts, ARRAY_LEN(opts), argc, argv, &i, e))
+    if (opts_parse_anywhere(opts, ARRAY_LEN(opts), argc, argv, &i, e))
         return 1;
     if (i + 1 != argc)
         return err_set(e, 1, "exactly one argument, the container's id, is needed");

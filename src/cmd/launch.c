@@ -16,6 +16,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <limits.h>
+#include <linux/mount.h>
 #include <linux/sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -46,6 +48,7 @@ struct launch {
     int exe;
     bool privileged;
     struct child sentry, gofer;
+    int *trees; // with a mapped Gofer: what it serves, by root
 };
 
 static int sealed_config(struct boot_config *cfg, struct err *e)
@@ -254,9 +257,52 @@ static int join_sandbox(struct launch *l, const struct state *state, const int s
     return l->cfg->own_cgroup ? place_zygote(l, state->root, e) : 0;
 }
 
+// Whoever is root only in the container's user namespace cannot reach sources below directories that
+// are closed to others: detached copies are made here, by names without links, and go to the Gofer.
+static int copy_trees(struct launch *l, struct err *e)
+{
+    static char real[PATH_MAX];
+    if (!(l->trees = mem_alloc_array(l->cfg->nroots, sizeof(*l->trees))))
+        return err_set(e, -ENOMEM, "out of memory");
+    for (size_t i = 0; i < l->cfg->nroots; i++) {
+        struct boot_root *r = &l->cfg->roots[i];
+        char *copy = realpath(r->path, real) ? mem_strdup(real) : nullptr;
+        if (!copy)
+            return err_errno(e, -errno, "%s", r->path);
+        mem_free(r->path);
+        r->path = copy;
+        l->trees[i] = (int)host_call(__NR_open_tree, AT_FDCWD, copy,
+                                  OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+        if (l->trees[i] < 0)
+            return err_errno(e, l->trees[i], "%s: copy of the mount", copy);
+    }
+    return 0;
+}
+static int send_trees(struct launch *l, struct err *e)
+{
+    struct ctl_msg m = {.kind = CTL_FDS};
+    for (size_t i = 0; i < l->cfg->nroots; i += TREES_AT_ONCE) {
+        size_t n = MIN(l->cfg->nroots - i, TREES_AT_ONCE);
+        long r = fd_send(l->gofer.control[0], &m, sizeof(m), l->trees + i, (int)n, 0);
+        if (r < 0)
+            return err_errno(e, (int)r, "mounts for the file server");
+        for (size_t k = 0; k < n; k++)
+            close(l->trees[i + k]);
+    }
+    return 0;
+}
+
+static int spawn_gofer(struct launch *l, struct err *e)
+{
+    int err = spawn_child(l, &l->gofer, e);
+    return err || !l->cfg->mapped ? err : send_trees(l, e);
+}
+
 static int prepare(struct launch *l, int stdio[3], struct err *e)
 {
-    int ninep[2];
+    int ninep[2], err = l->cfg->mapped ? copy_trees(l, e) : 0;
+    if (err)
+        return err;
     int exe = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
     if (exe < 0)
         return err_errno(e, -errno, "/proc/self/exe");
@@ -408,13 +454,13 @@ int launch_run(struct boot_config *cfg, const struct launch_options *o, struct s
         err = prepare(&l, stdio, e);
     struct supervisor s = {
         .state = state, .debug = o->debug, .detached = o->detached, .hold = cfg->hold,
-        .notify = o->notify, .uid = geteuid(), .member = cfg->sandbox,
+        .keep = o->keep, .notify = o->notify, .uid = geteuid(), .member = cfg->sandbox,
         .janitor = o->janitor, .janitor_fd = o->janitor_fd,
     };
     if (!err)
         err = supervise_signals(&s, e); // blocked before the children exist: none is lost
     if (!err)
-        err = spawn_child(&l, &l.gofer, e);
+        err = spawn_gofer(&l, e);
     if (!err)
         err = cfg->sandbox ? join_sandbox(&l, state, stdio, e) : spawn_child(&l, &l.sentry, e);
     if (!err)

@@ -66,6 +66,9 @@ enum container_status : int32_t {
     CONTAINER_CREATING, CONTAINER_CREATED, CONTAINER_RUNNING, CONTAINER_PAUSED, CONTAINER_STOPPED,
 };
 
+// With a mapped Gofer: how many trees one message brings, in the order of the roots.
+constexpr size_t TREES_AT_ONCE = 200;
+
 // Descriptors of the caller that a program may get from 3 on (--preserve-fds).
 constexpr int PRESERVE_MAX = 240; // with those of a request they fit in one message
 
@@ -123,6 +126,7 @@ struct launch_options {
     bool debug, strace, fast_off, patching_off, overlay_off;
     const char *strace_list; // null: all
     bool detached;           // nobody reads what we write; state stays at the end
+    bool keep;               // the state stays, though somebody reads what we write
     bool systemd_cgroup;     // cgroupsPath is slice:prefix:name
     const struct cgroup_entry *cgroup; // where the processes go, or null
     int janitor, janitor_fd; // foreground: a process that removes the cgroup when this closes; or 0

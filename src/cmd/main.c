@@ -32,7 +32,7 @@ int help_print(const char *name, struct err *e)
     if (name) {
         const struct command *c = command_find(name);
         if (!c)
-            return err_set(e, 1, "unknown command %s (see nacre help)", name);
+            return err_set(e, 1, "No help topic for '%s': no such command", name);
         printf("usage: nacre [global flags] %s %s\n\n%s\n%s", c->name, c->args,
                c->help ? c->help : "", c->flags ? c->flags : "");
         return 0;
@@ -175,6 +175,38 @@ static unsigned preserved(int argc, char **argv)
     return 0;
 }
 
+// The file with the process or the limits, when the command got it open: it stays so until it is read.
+static int named_file(int argc, char **argv, int i)
+{
+    static const char *const flags[] = {"--process", "-p", "--resources", "-r"};
+    for (size_t k = 0; k < ARRAY_LEN(flags); k++) {
+        size_t n = strlen(flags[k]);
+        if (strcmp(argv[i], flags[k]) == 0)
+            return i + 1 < argc ? fd_named(argv[i + 1]) : -1;
+        if (strncmp(argv[i], flags[k], n) == 0 && argv[i][n] == '=')
+            return fd_named(argv[i] + n + 1);
+    }
+    return -1;
+}
+
+// Nothing that the caller left open reaches a container (CVE-2024-21626), or stays open here.
+static void close_inherited(int argc, char **argv)
+{
+    unsigned keep = 3 + preserved(argc, argv);
+    int named = -1;
+    for (int i = 1; i < argc && named < 0; i++)
+        named = named_file(argc, argv, i);
+    if (named >= (int)keep && fcntl(named, F_SETFD, FD_CLOEXEC) == 0) {
+        if ((unsigned)named > keep)
+            close_range(keep, (unsigned)named - 1, 0);
+        close_range((unsigned)named + 1, ~0u, 0);
+    } else {
+        close_range(keep, ~0u, 0);
+    }
+    if (keep > 3)
+        close_range(3, keep - 1, CLOSE_RANGE_CLOEXEC);
+}
+
 int main(int argc, char **argv)
 {
     static struct globals g;
@@ -183,11 +215,7 @@ int main(int argc, char **argv)
         boot_main();
     if (argc == 2 && strcmp(argv[1], "gofer") == 0)
         gofer_boot_main();
-    // Nothing that the caller left open reaches a container (CVE-2024-21626), or stays open here.
-    unsigned keep = 3 + preserved(argc, argv);
-    close_range(keep, ~0u, 0);
-    if (keep > 3)
-        close_range(3, keep - 1, CLOSE_RANGE_CLOEXEC);
+    close_inherited(argc, argv);
     int i = 1;
     bool done = false;
     if (parse_globals(&g, argc, argv, &i, &done, &e)) {
@@ -203,10 +231,13 @@ int main(int argc, char **argv)
     }
     const struct command *c = command_find(argv[i]);
     if (!c) {
-        err_set(&e, 1, "unknown command %s (see nacre help)", argv[i]);
+        constexpr int no_topic = 3; // words and status are runc's
+        err_set(&e, 1, "No help topic for '%s': no such command (see nacre help)", argv[i]);
         report(nullptr, &e, g.launch.log_file);
-        return 1;
+        return no_topic;
     }
+    if (i + 1 < argc && (strcmp(argv[i + 1], "-h") == 0 || strcmp(argv[i + 1], "--help") == 0))
+        return help_print(c->name, &e);
     int status = c->run(&g, argc - i, argv + i, &e);
     report(c->name, &e, g.launch.log_file);
     fflush(stdout);

@@ -2,6 +2,7 @@
 // Flags: --name=value, --name value, --bool, -x value. See cmd.h.
 #include "cmd/cmd.h"
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct opt *find(const struct opt *opts, size_t n, const char *name, size_t len)
@@ -32,30 +33,70 @@ static int store(const struct opt *o, const char *value, struct err *e)
     return -EINVAL;
 }
 
+// argv[*i] is a flag: it and its value are consumed.
+static int parse_one(const struct opt *opts, size_t n, int argc, char **argv, int *i, struct err *e)
+{
+    const char *arg = argv[(*i)++];
+    const char *name = arg + (arg[1] == '-' ? 2 : 1), *eq = strchr(name, '=');
+    size_t len = eq ? (size_t)(eq - name) : strlen(name);
+    const struct opt *o = find(opts, n, name, len);
+    if (!o || (arg[1] != '-' && len != 1))
+        return err_set(e, -EINVAL, "unknown flag %s (see nacre help)", arg);
+    if (eq)
+        return store(o, eq + 1, e);
+    if (o->kind == OPT_BOOL)
+        return store(o, "true", e);
+    if (o->kind == OPT_MAYBE)
+        return store(o, nullptr, e);
+    if (*i < argc)
+        return store(o, argv[(*i)++], e);
+    return err_set(e, -EINVAL, "flag %s needs a value", arg);
+}
+
 int opts_parse(const struct opt *opts, size_t n, int argc, char **argv, int *i, struct err *e)
 {
     while (*i < argc && argv[*i][0] == '-' && argv[*i][1]) {
-        const char *arg = argv[(*i)++];
-        if (strcmp(arg, "--") == 0)
+        if (strcmp(argv[*i], "--") == 0) {
+            (*i)++;
             return 0;
-        const char *name = arg + (arg[1] == '-' ? 2 : 1), *eq = strchr(name, '=');
-        size_t len = eq ? (size_t)(eq - name) : strlen(name);
-        const struct opt *o = find(opts, n, name, len);
-        if (!o || (arg[1] != '-' && len != 1))
-            return err_set(e, -EINVAL, "unknown flag %s (see nacre help)", arg);
-        int err;
-        if (eq)
-            err = store(o, eq + 1, e);
-        else if (o->kind == OPT_BOOL)
-            err = store(o, "true", e);
-        else if (o->kind == OPT_MAYBE)
-            err = store(o, nullptr, e);
-        else if (*i < argc)
-            err = store(o, argv[(*i)++], e);
-        else
-            err = err_set(e, -EINVAL, "flag %s needs a value", arg);
+        }
+        int err = parse_one(opts, n, argc, argv, i, e);
         if (err)
             return err;
     }
     return 0;
+}
+
+int opts_parse_anywhere(const struct opt *opts, size_t n, int argc, char **argv, int *i,
+                        struct err *e)
+{
+    int kept = 0, first = *i;
+    while (*i < argc && strcmp(argv[*i], "--") != 0) {
+        if (argv[*i][0] != '-' || !argv[*i][1]) {
+            argv[first + kept++] = argv[(*i)++]; // over what has been read already
+            continue;
+        }
+        int err = parse_one(opts, n, argc, argv, i, e);
+        if (err)
+            return err;
+    }
+    if (*i < argc)
+        (*i)++; // "--"
+    *i -= kept;
+    memmove(argv + *i, argv + first, (size_t)kept * sizeof(*argv));
+    return 0;
+}
+
+int fd_named(const char *path)
+{
+    static const char *const dirs[] = {"/dev/fd/", "/proc/self/fd/"};
+    for (size_t i = 0; path && i < ARRAY_LEN(dirs); i++) {
+        size_t n = strlen(dirs[i]);
+        char *end;
+        if (strncmp(path, dirs[i], n) != 0 || path[n] < '0' || path[n] > '9')
+            continue;
+        unsigned long fd = strtoul(path + n, &end, 10);
+        return *end || fd > 1 << 20 ? -1 : (int)fd;
+    }
+    return -1;
 }

@@ -123,8 +123,13 @@ static int ps_run(struct globals *g, int argc, char **argv, struct err *e)
         return err_set(e, 1, "invalid format option: %s", format);
     if (container_find(g, argv[i], &c, e))
         return 1;
-    if (c.status == CONTAINER_STOPPED)
-        return err_set(e, 1, "container not running");
+    if (c.status == CONTAINER_STOPPED) { // nothing is left to list, which is no error in runc's
+        if (json)
+            puts("null");
+        else
+            print_table(&(char){0});
+        return 0;
+    }
     if (state_supervisor_stopped(&c.info))
         return err_set(e, 1, "the supervisor of the container (process %d) is stopped",
                        (int)c.info.pid);

@@ -44,7 +44,11 @@ int relay_open(struct relay *r, const struct spec_process *p, struct err *e)
     int err = console_pair(p, &r->master, &r->slave, e);
     if (err)
         return err;
-    if (fcntl(r->master, F_SETFL, O_RDWR | O_NONBLOCK) < 0)
+    struct termios plain;
+    if (fcntl(r->master, F_SETFL, O_RDWR | O_NONBLOCK) < 0 || tcgetattr(r->master, &plain) < 0)
+        return err_errno(e, -errno, "terminal");
+    plain.c_oflag &= ~(tcflag_t)ONLCR; // lines in a file end as without a terminal; the caller's adds its own
+    if (tcsetattr(r->master, TCSANOW, &plain) < 0)
         return err_errno(e, -errno, "terminal");
     copy_size(r);
     return 0;
@@ -62,6 +66,7 @@ void relay_begin(struct relay *r)
         return;
     raw = r->modes;
     cfmakeraw(&raw);
+    raw.c_oflag |= r->modes.c_oflag & OPOST;
     sigemptyset(&set);
     sigaddset(&set, SIGTTOU);
     sigprocmask(SIG_BLOCK, &set, nullptr);

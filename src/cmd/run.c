@@ -15,6 +15,7 @@ const struct command command_run = {
     .help = "run a container from an OCI bundle",
     .flags = "  --bundle DIR            where config.json is (default: the working directory)\n"
              "  --detach                return as soon as it runs; its state stays until delete\n"
+             "  --keep                  in the foreground too\n"
              "  --pid-file FILE         the process that stands for the container\n"
              "  --console-socket PATH   who gets the terminal, with --detach\n"
              "  --preserve-fds N        the program gets descriptors 3 to 3+N-1, too\n"

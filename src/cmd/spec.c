@@ -60,7 +60,7 @@ static int spec_run(struct globals *g, int argc, char **argv, struct err *e)
     bool rootless = false;
     const struct opt opts[] = {{"bundle", OPT_STR, &bundle}, {"b", OPT_STR, &bundle},
                                {"rootless", OPT_BOOL, &rootless}};
-    if (opts_parse(opts, ARRAY_LEN(opts), argc, argv, &i, e))
+    if (opts_parse_anywhere(opts, ARRAY_LEN(opts), argc, argv, &i, e))
         return 1;
     if (i < argc)
         return err_set(e, 1, "unexpected argument %s", argv[i]);

@@ -66,7 +66,7 @@ static int list_run(struct globals *g, int argc, char **argv, struct err *e)
                                {"quiet", OPT_BOOL, &quiet}, {"q", OPT_BOOL, &quiet}};
     int i = 1;
     struct dirent **names;
-    if (opts_parse(opts, ARRAY_LEN(opts), argc, argv, &i, e))
+    if (opts_parse_anywhere(opts, ARRAY_LEN(opts), argc, argv, &i, e))
         return 1;
     bool json = strcmp(format, "json") == 0;
     if (i < argc || (!json && strcmp(format, "table") != 0))

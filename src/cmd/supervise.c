@@ -81,7 +81,7 @@ static void end_janitor(struct supervisor *s)
 }
 void supervise_abort(struct supervisor *s)
 {
-    if (s->state && !s->detached)
+    if (s->state && !s->detached && !s->keep)
         state_remove(s->state);
     s->state = nullptr;
     kill_child(&s->sentry);
@@ -136,6 +136,8 @@ static void on_started(struct supervisor *s)
     if (s->status != CONTAINER_CREATING)
         return;
     s->status = s->hold ? CONTAINER_CREATED : CONTAINER_RUNNING;
+    if (s->unwanted)
+        end_container(s); // before, a member had nothing to end
     if (s->notify < 0)
         return;
     if (fd_send(s->notify, &m, sizeof(m), nullptr, 0, MSG_DONTWAIT) < 0)
@@ -156,8 +158,10 @@ static void on_notify(struct supervisor *s)
         return;
     if (r != sizeof(m) || m.kind != CTL_GO)
         end_container(s);
-    if (s->status == CONTAINER_CREATING)
-        return; // once more, when there is something to end
+    if (s->status == CONTAINER_CREATING) {
+        s->unwanted = true;
+        s->ending = false;
+    }
     host_call(__NR_close, s->notify);
     s->notify = -1;
 }
@@ -305,7 +309,7 @@ int supervise_run(struct supervisor *s, struct err *e)
     if (s->state)
         state_exit_status(s->state, status);
     clients_end(s, status);
-    if (s->state && !s->detached)
+    if (s->state && !s->detached && !s->keep)
         state_remove(s->state);
     return status;
 }

@@ -30,7 +30,9 @@ struct supervisor {
     struct state *state; // null: none
     int janitor, janitor_fd; // it removes our cgroup once the descriptor is closed; 0: none
     bool detached;       // the state directory stays, for `delete`
+    bool keep;           // it stays in any case (run --keep)
     bool hold;           // the program waits for `start`
+    bool unwanted;       // who waited for its start was killed
     bool ending;         // member: we have asked for its end
     int notify;          // who waits for the end of the start, or -1
     uid_t uid;           // whose commands are obeyed, beside root's

@@ -108,6 +108,8 @@ static int from_json(struct resources *r, const char *path, struct err *e)
     mem_free(text);
     if (fd > 0)
         close(fd);
+    if (fd_named(path) > 2)
+        close(fd_named(path));
     return err;
 }
 
@@ -153,7 +155,7 @@ static int update_run(struct globals *g, int argc, char **argv, struct err *e)
     struct container c;
     struct resources r = {};
     int i = 1;
-    if (opts_parse(opts, n, argc, argv, &i, e))
+    if (opts_parse_anywhere(opts, n, argc, argv, &i, e))
         return 1;
     if (i + 1 != argc)
         return err_set(e, 1, "exactly one argument, the container's id, is needed");

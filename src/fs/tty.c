@@ -114,6 +114,17 @@ bool tty_is_controlling(struct tty_ctl *c, struct task *t)
     return cur == c;
 }
 
+bool tty_controls_group(struct tty_ctl *c, struct thread_group *g)
+{
+    struct session *s = group_session_get(g);
+    struct tty_ctl *cur = s ? session_tty(s) : nullptr;
+    if (cur)
+        tty_ctl_put(cur);
+    if (s)
+        session_put(s);
+    return c && cur == c;
+}
+
 // c becomes the terminal of t's session, t's group its foreground. Both were free when looked at;
 // -EPERM when somebody was faster.
 static int ctl_attach(struct tty_ctl *c, struct task *t)
@@ -440,6 +451,8 @@ static int hook_set_controlling(struct task *t, struct file *f)
     if (!c)
         return -ENOTTY;
     int err = ctl_attach(c, t);
+    if (err == -EPERM) // another exec on the caller's terminal has it: this one can do without
+        return 0;
     struct tty_ctl *now = console_get(t);
     if (!err && !now)
         tty_set_console(t->group->container, c);

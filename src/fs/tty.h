@@ -30,6 +30,7 @@ void tty_ctl_put(struct tty_ctl *c);
 
 // Is c the controlling terminal of t? Reference to that of t, or null.
 bool tty_is_controlling(struct tty_ctl *c, struct task *t);
+bool tty_controls_group(struct tty_ctl *c, struct thread_group *g); // the same of a group's session
 struct tty_ctl *tty_current(struct task *t);
 // Before a background process reads (SIGTTIN) or changes something, or writes with TOSTOP
 // (SIGTTOU): 0, -EIO or -ERESTARTSYS after sending the signal.

@@ -294,6 +294,18 @@ int cgroup_remove(const struct cgroup *c)
     return err;
 }
 
+bool cgroup_populated(const struct cgroup *c)
+{
+    char text[256];
+    for (int i = 0; i < c->n; i++) {
+        const struct cgroup_dir *d = &c->d[i];
+        long r = cgroup_read(d, d->v2 ? "cgroup.events" : "cgroup.procs", text, sizeof(text));
+        if (r > 0 && (!d->v2 || strstr(text, "populated 1")))
+            return true;
+    }
+    return false;
+}
+
 // --- the freezer ------------------------------------------------------------------------------------
 // v1: a hierarchy of its own, which the supervisor is not in; v2: the inner group.
 static const struct cgroup_dir *freezer_of(const struct cgroup *c, struct cgroup_dir *inner)
@@ -316,6 +328,14 @@ bool cgroup_frozen(const struct cgroup *c)
     if (!d || cgroup_read(d, d->v2 ? "cgroup.events" : "freezer.state", text, sizeof(text)) < 0)
         return false;
     return d->v2 ? strstr(text, "frozen 1") != nullptr : strcmp(text, "FROZEN") == 0;
+}
+bool cgroup_found_frozen(const struct cgroup *c)
+{
+    const struct cgroup_dir *d = cgroup_find(c, "freezer");
+    char text[256];
+    if (!d || cgroup_read(d, d->v2 ? "cgroup.freeze" : "freezer.state", text, sizeof(text)) < 0)
+        return false;
+    return strcmp(text, d->v2 ? "1" : "THAWED") == 0 ? d->v2 : !d->v2;
 }
 int cgroup_freeze(const struct cgroup *c, bool freeze, struct err *e)
 {

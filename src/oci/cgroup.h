@@ -70,10 +70,11 @@ MUST_CHECK int cgroup_apply(const struct cgroup *c, const struct resources *r, b
                             struct err *e);
 // Removes them, waiting a while for processes that are dying. -EBUSY: somebody is in there.
 int cgroup_remove(const struct cgroup *c);
-// How many tasks are in it, all hierarchies taken together; for messages.
+// Is there a process in it or, on v2, below it? False when it is not there.
 bool cgroup_populated(const struct cgroup *c);
 MUST_CHECK int cgroup_freeze(const struct cgroup *c, bool freeze, struct err *e);
 bool cgroup_frozen(const struct cgroup *c);
+bool cgroup_found_frozen(const struct cgroup *c); // before it is made: by whom, we do not know
 
 // --- entering: for single-threaded processes ---
 // Descriptors by which processes get in.

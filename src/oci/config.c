@@ -282,7 +282,8 @@ int spec_parse(struct spec *s, const char *text, size_t n, struct err *e)
 }
 
 // The whole file, at most SPEC_JSON_MAX + 1 bytes (the parser then refuses it).
-static int read_file(const char *path, char **out, size_t *len, struct err *e)
+// pipe: it may be one, too.
+static int read_file(const char *path, bool pipe, char **out, size_t *len, struct err *e)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
@@ -290,10 +291,12 @@ static int read_file(const char *path, char **out, size_t *len, struct err *e)
     struct stat st;
     char *buf = nullptr;
     int err = 0;
-    if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
+    if (fstat(fd, &st) < 0 || !(S_ISREG(st.st_mode) || (pipe && S_ISFIFO(st.st_mode))))
         err = err_set(e, -EINVAL, "%s: not a regular file", path);
-    size_t cap = err ? 0 : (uint64_t)st.st_size > SPEC_JSON_MAX ? SPEC_JSON_MAX + 1
-                                                               : (size_t)st.st_size + 1;
+    else if (S_ISFIFO(st.st_mode) && fcntl(fd, F_SETFL, O_RDONLY) < 0)
+        err = err_errno(e, -errno, "%s", path);
+    bool whole = !err && (S_ISFIFO(st.st_mode) || (uint64_t)st.st_size > SPEC_JSON_MAX);
+    size_t cap = err ? 0 : whole ? SPEC_JSON_MAX + 1 : (size_t)st.st_size + 1;
     if (!err && !(buf = mem_alloc(cap)))
         err = err_set(e, -ENOMEM, "%s: out of memory", path);
     size_t n = 0;
@@ -319,7 +322,7 @@ int spec_load_process(struct spec_process *p, const char *path, struct err *e)
 {
     char *text;
     size_t n;
-    int err = read_file(path, &text, &n, e);
+    int err = read_file(path, true, &text, &n, e);
     if (err)
         return err;
     err = parse(text, n, read_only_process, p, e);
@@ -340,7 +343,7 @@ int spec_load(struct spec *s, const char *bundle, struct err *e)
         return err_set(e, -ENOTDIR, "bundle %s: not a directory", bundle);
     if ((size_t)snprintf(path, sizeof(path), "%s/config.json", bundle) >= sizeof(path))
         return err_set(e, -ENAMETOOLONG, "bundle %s: name too long", bundle);
-    int err = read_file(path, &text, &n, e);
+    int err = read_file(path, false, &text, &n, e);
     if (err)
         return err;
     err = spec_parse(s, text, n, e);

@@ -237,6 +237,25 @@ rmdir "$tree/$name/strange"
 yes strange-group-gone N delete c9
 is strange-group-nothing-left "" "$(groups)"
 
+# --- a group that is there already ---
+bundle '{}' /hog touch 1
+N create --bundle "$t/b" c9
+N create --bundle "$t/b" c10 2>"$t/out"
+yes shared-group-named grep -q "container's cgroup is not empty" "$t/out"
+yes shared-group-first-goes-on N start c9
+N delete --force c9 2>/dev/null
+yes shared-group-last-removes N delete --force c10
+N delete --force c9
+is shared-group-nothing-left "" "$(groups)"
+freezer=/sys/fs/cgroup/freezer/$name/freezer.state
+[ -d /sys/fs/cgroup/freezer ] || freezer=$tree/$name/cgroup.freeze
+mkdir -p "${freezer%/*}"
+case $freezer in *state) echo FROZEN >"$freezer" ;; *) echo 1 >"$freezer" ;; esac
+is frozen-group-refused "1 1" "$(run c8 >"$t/out" 2>&1; echo $?) $(grep -c "container's cgroup unexpectedly frozen" "$t/out")"
+case $freezer in *state) echo THAWED >"$freezer" ;; *) echo 0 >"$freezer" ;; esac
+rmdir "${freezer%/*}"
+is frozen-group-nothing-left "" "$(groups)"
+
 # --- refused ---
 bundle '{}' /hog touch 1
 sed -i "s,\"/$name\",\"/$name/../../x\"," "$t/b/config.json"

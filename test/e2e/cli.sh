@@ -26,7 +26,7 @@ expect bad-volume 1 'no/such' $N do --volume /no/such:/mnt -- /bin/true
 expect bad-strace 1 'frobnicate' $N --strace=frobnicate do -- /bin/true
 expect unknown-flag 1 'no-such-flag' $N do --no-such-flag -- /bin/true
 expect unknown-global 1 'frobnicate' $NACRE --frobnicate do -- /bin/true
-expect unknown-command 1 'frobnicate' $NACRE frobnicate
+expect unknown-command 3 'frobnicate' $NACRE frobnicate
 expect bad-platform 1 'quantum' $NACRE --platform=quantum do -- /bin/true
 expect missing-bundle 1 'no/such/bundle' $N run --bundle /no/such/bundle x1
 mkdir "$t/b"; echo '{"ociVersion": "1.0.2", "process": {' >"$t/b/config.json"

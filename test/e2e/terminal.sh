@@ -59,6 +59,7 @@ line() { tr '\n' ' ' | sed 's/ $//'; }
 args 'for i in 0 1 2; do [ -t $i ] && echo $i; done; tty; stty size; exit 7'
 is all-on-the-terminal "0 1 2 /dev/pts/0 31 71 status 7" "$(T tty tty '' run --bundle "$b" a | line)"
 is output-to-a-file "0 1 2 /dev/pts/0 31 71 status 7" "$(T tty "$t/o" '' run --bundle "$b" a | line)"
+is plain-lines 0 "$(grep -c $'\r' "$t/o")"
 is input-from-null "0 1 2 /dev/pts/0 31 71 status 7" "$(T null "$t/o" '' run --bundle "$b" a | line)"
 is both-elsewhere "0 1 2 /dev/pts/0 31 71 status 7" "$(T text: "$t/o" '' run --bundle "$b" a | line)"
 args 'stty -echo; read x; echo "got $x"; read x; echo "got $x"'
@@ -72,7 +73,7 @@ args 'trap "stty size; exit 0" WINCH; echo ready; while :; do sleep 0.05; done'
 is resize "ready 20 40 status 0" "$(T tty "$t/o" resize run --bundle "$b" a | line)"
 args 'trap "exit 5" HUP; echo ready; while :; do sleep 0.05; done'
 is signal "ready status 5" "$(T tty "$t/o" hangup run --bundle "$b" a | line)"
-args 'seq 100000; exit 4'
+args 'seq 100000 | cat; exit 4'
 is nothing-lost "100001 100000 status 4" "$(T tty "$t/o" '' run --bundle "$b" a | tee "$t/all" | wc -l) $(tail -n 2 "$t/all" | line)"
 is failed-start "1 status 1" "$(rm -f "$b/rootfs/bin/sh"; T tty "$t/o" '' run --bundle "$b" a | tee "$t/all" | grep -c 'executable file not found in \$PATH') $(tail -n 1 "$t/all")"
 ln -s busybox "$b/rootfs/bin/sh"
@@ -88,7 +89,7 @@ is exec-all "0 1 2 31 71 status 7" "$(T tty tty '' exec -t e sh -c "$x" | line)"
 is exec-output "0 1 2 31 71 status 7" "$(T tty "$t/o" '' exec -t e sh -c "$x" | line)"
 is exec-input "0 1 2 31 71 status 7" "$(T null "$t/o" '' exec -t e sh -c "$x" | line)"
 is exec-key "ready ^Cinterrupted status 3" "$(T tty "$t/o" '\x03' exec -t e sh -c 'trap "echo interrupted; exit 3" INT; echo ready; while :; do sleep 0.05; done' | line)"
-is exec-nothing-lost "100001 100000 status 4" "$(T tty "$t/o" '' exec -t e sh -c 'seq 100000; exit 4' | tee "$t/all" | wc -l) $(tail -n 2 "$t/all" | line)"
+is exec-nothing-lost "100001 100000 status 4" "$(T tty "$t/o" '' exec -t e sh -c 'seq 100000 | cat; exit 4' | tee "$t/all" | wc -l) $(tail -n 2 "$t/all" | line)"
 is exec-missing "1 status 255" "$(T tty "$t/o" '' exec -t e nothing | tee "$t/all" | grep -c 'executable file not found in \$PATH') $(tail -n 1 "$t/all")"
 setsid timeout 60 "$NACRE" --root "$t/state" exec -t e true </dev/null >"$t/o" 2>&1
 is exec-none "255 1" "$? $(grep -c 'open /dev/tty: No such device or address' "$t/o")"
