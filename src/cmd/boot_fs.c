@@ -43,7 +43,8 @@ static int make_root(const struct boot_config *c, struct gofer_client *gofer, st
 {
     struct super *lower, *upper = nullptr, *sb;
     char options[64];
-    int err = gofer_mount(gofer, "0", true, c->roots[0].readonly, &lower);
+    // Without the overlay the root is the engine's too: it copies files in, hooks write there.
+    int err = gofer_mount(gofer, "0", !c->overlay_off, c->roots[0].readonly, &lower);
     if (err)
         return err_errno(&b->err, err, "root %s", c->roots[0].path);
     if (c->overlay_off) {

@@ -21,6 +21,16 @@ is busybox-ps "sh" "$(run "'ps | grep -c . >/dev/null; cat /proc/1/comm; :'")"
 is busybox-mounts "proc|/dev/pts|/sys" "$(run "'for m in proc /dev/pts /sys; do grep -q \$m /proc/mounts && echo \$m; done'" | tr '\n' '|' | sed 's/|$//')"
 is root-readonly "ro" "$(config "$b" "c['root']['readonly']=True"; run "'touch /x 2>/dev/null || echo ro'")"
 is root-writable "rw" "$(config "$b" "c['root']['readonly']=False"; run "'touch /x && echo rw'")"
+# Without the overlay the root is the host's, too: what one side writes while both look is what the other reads.
+echo 1 >"$b/rootfs/log"
+config "$b" "c['process']['terminal']=False; c['process']['args']=['sh','-c','[ -e /made ] || cat /log; : >/ready; until [ -e /go ]; do sleep 0.05; done; cat /made; echo 3 >>/log; cat /log; echo kept >/new']"
+timeout 60 $N --overlay=none run --bundle "$b" tover >"$t/over" 2>&1 </dev/null &
+until_is '[ -e "$b/rootfs/ready" ] && echo ready' ready
+echo made >"$b/rootfs/made"; echo 2 >>"$b/rootfs/log"; : >"$b/rootfs/go"
+wait $!
+is root-shared "1 made 1 2 3" "$(tr '\n' ' ' <"$t/over" | sed 's/ $//')"
+is root-shared-kept "kept" "$(cat "$b/rootfs/new")"
+(cd "$b/rootfs" && rm -f log made ready go new)
 is user "uid=1000 gid=1001 groups=5" "$(config "$b" "c['process']['user']={'uid':1000,'gid':1001,'additionalGids':[5],'umask':0o27}"; run "'id; umask'" | sed -n 's/ *(.*//; 1p')"
 is umask "0027" "$(run "'umask'")"
 config "$b" "c['process']['user']={'uid':0,'gid':0}"
