@@ -346,6 +346,7 @@ int fiber_park(ktime_t deadline, enum park_mode mode)
     if (deadline != KTIME_MAX && deadline <= ktime_now())
         return -ETIMEDOUT;
     WRITE_SHARED(f->mode, (uint8_t)mode);
+    f->slept = true;
     caller_rest(f);
     if (f->is_thread) {
         late = thread_park(f, deadline);

@@ -100,6 +100,11 @@ struct user_wait {
     // The platform's, null if it has none: not 0 while the context sleeps in a host call of its own
     // accord, a futex. A hint, from hostile memory.
     const uint32_t *sleeping;
+    // The platform's, before a park, or null: the context has its answer and sleeps on this word in the
+    // host. The scheduler wakes it, now or a little later (see user.c), and forgets the word.
+    const uint32_t *wake;
+    struct worker *held_by;                     // scheduler's: who has put that wake-up off,
+    uint32_t held_turn;                         // and until when
     // May be null: the call that the context waits for takes its time, it should not spin for it.
     void (*rest)(struct user_wait *);
     bool (*ready)(struct user_wait *);          // cheap: one load of a shared word

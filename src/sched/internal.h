@@ -30,6 +30,7 @@ enum fiber_state : uint32_t {
 };
 
 constexpr int HELD_MAX = 16;
+constexpr int LATE_MAX = 8;
 struct held_lock {
     const void *lock;
     int rank;
@@ -51,6 +52,7 @@ struct fiber {
     struct timer timer;     // of a timed park
     bool timed_out;         // [A]
     uint8_t mode;           // [A] of the last park, for those who look from outside
+    bool slept;             // own: parked since its context was last in user mode
     bool is_thread;         // stand-in of a host thread: parks on a futex (state)
     uint8_t nheld;          // own: locks held, for rank checks
     struct held_lock held[HELD_MAX];
@@ -69,6 +71,12 @@ struct worker {
     uint64_t served_at;     // TSC of the last look at timers and descriptors
     uint64_t active_at;     // TSC when the last fiber left
     uint64_t poll_ticks;    // how long to poll after that
+    const uint32_t *late[LATE_MAX]; // words of contexts whose wake-up is put off
+    uint32_t nlate;
+    uint32_t late_turn;     // counts the times that they were made up for
+    uint64_t late_since;    // TSC of the first
+    uint32_t late_answers;  // fibers run since then
+    uint32_t late_worth, late_tries, late_every; // does it pay? see user_may_hold
     int id;
     unsigned long thread;   // pthread_t
     void *altstack;
@@ -114,6 +122,7 @@ struct fiber *user_take(struct worker *w);  // a claimed fiber whose context is 
 uint32_t user_sleeping(struct worker *w);   // of those that count, how many sleep by themselves
 bool user_shares_cpu(struct worker *w);     // one of its contexts runs on our CPU
 struct fiber *user_doze(struct worker *w);  // marks all as asleep, looks once more
+void user_wake_late(struct worker *w);      // wakes those that were put off
 void user_look(struct worker *w, bool on);  // w looks at its contexts from now on, or no longer
 void user_give(struct worker *w);           // to a worker that looks, if there is one
 // timer.c
@@ -131,6 +140,8 @@ bool watchdog_rests(void);
 extern uint32_t sources_waiting;
 void sources_look(void);
 void sources_arm(void);
+// worker.c: is every CPU taken, w's own counted, by a worker or a guest?
+bool sched_full(const struct worker *w);
 // worker.c: would one more spinning thread take a CPU from somebody?
 bool sched_crowded(struct worker *w);
 // iopool.c

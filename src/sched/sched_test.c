@@ -9,12 +9,14 @@
 #include "sched/timer.h"
 #include "sched/waitq.h"
 #include <errno.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
@@ -530,16 +532,17 @@ TEST(hostpoll_delivers_and_ends)
 struct stub {
     struct user_wait uw;
     struct hostpoll hp;
-    uint32_t word ALIGNED(64); // [A] 1: the kernel's turn, 0: the stub's, 2: end
+    uint32_t word ALIGNED(64); // [A] 1: the kernel's turn, 0: the stub's, 2: end, 3: as 1, and it sleeps
     uint32_t asleep, cpu;      // [A]
     int bell, rounds, work;
+    bool sleeps; // on the word, when no answer comes soon
     unsigned rings, marks; // [A] of the bell; of set_asleep(true)
     struct spinlock gone_lock;
     pthread_t thread;
 };
 static bool stub_ready(struct user_wait *uw)
 {
-    return __atomic_load_n(&container_of(uw, struct stub, uw)->word, __ATOMIC_ACQUIRE) == 1;
+    return __atomic_load_n(&container_of(uw, struct stub, uw)->word, __ATOMIC_ACQUIRE) & 1;
 }
 static void stub_set_asleep(struct user_wait *uw, bool asleep)
 {
@@ -554,6 +557,13 @@ static void stub_rung(struct hostpoll *hp, UNUSED uint32_t ev)
     if (f && stub_ready(&s->uw))
         fiber_wake(f);
 }
+static void stub_sleep(struct stub *s)
+{
+    uint32_t v = 1;
+    if (__atomic_compare_exchange_n(&s->word, &v, 3, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+        while (__atomic_load_n(&s->word, __ATOMIC_ACQUIRE) == 3)
+            syscall(SYS_futex, &s->word, FUTEX_WAIT, 3, nullptr, nullptr, 0);
+}
 static void *stub_thread(void *arg)
 {
     struct stub *s = arg;
@@ -561,7 +571,9 @@ static void *stub_thread(void *arg)
         uint32_t v;
         for (int spins = 0; (v = __atomic_load_n(&s->word, __ATOMIC_ACQUIRE)) == 1; spins++) {
             __builtin_ia32_pause();
-            if (spins > 1000)
+            if (s->sleeps && spins > 50)
+                stub_sleep(s);
+            else if (spins > 1000)
                 sched_yield();
         }
         if (v == 2)
@@ -591,7 +603,10 @@ static void stub_task(void *arg)
     CHECK(pthread_create(&s->thread, nullptr, stub_thread, s) == 0);
     ktime_t t = ktime_now();
     for (int i = 0; i < s->rounds; i++) {
-        __atomic_store_n(&s->word, 0, __ATOMIC_RELEASE);
+        if (s->sleeps && i % 3 == 0) // a call that waits
+            fiber_park(ktime_now() + 20000, PARK_UNINTERRUPTIBLE);
+        if (__atomic_exchange_n(&s->word, 0, __ATOMIC_SEQ_CST) == 3)
+            s->uw.wake = &s->word;
         while (!stub_ready(&s->uw))
             fiber_park_user(&s->uw);
     }
@@ -599,7 +614,8 @@ static void stub_task(void *arg)
     if (!s->work)
         print_message("  handoff round trip %ld ns, %u rings, %u marks, %d rounds\n",
                       (long)(t / s->rounds), READ_SHARED(s->rings), s->marks, s->rounds);
-    __atomic_store_n(&s->word, 2, __ATOMIC_RELEASE);
+    if (__atomic_exchange_n(&s->word, 2, __ATOMIC_SEQ_CST) == 3)
+        syscall(SYS_futex, &s->word, FUTEX_WAKE, 1, nullptr, nullptr, 0);
     pthread_join(s->thread, nullptr);
     hostpoll_del(&s->hp);
     close(s->bell);
@@ -653,6 +669,23 @@ TEST(user_mode_many)
     for (int workers = 1; workers <= 3; workers++) {
         run(workers, false, stub_many, nullptr);
         run(workers, true, stub_many, nullptr);
+    }
+}
+
+// Some sleep on their word, and it is the scheduler that wakes them: in the end each has had its rounds.
+static void stub_sleepers(UNUSED void *arg)
+{
+    for (int i = 0; i < 6; i++) {
+        struct stub *s = stub_new(300 * SCALE, 50 + i * 200);
+        s->sleeps = i % 3 != 2;
+        spawn(stub_task, s);
+    }
+}
+TEST(user_mode_sleepers)
+{
+    for (int workers = 1; workers <= 3; workers++) {
+        run(workers, false, stub_sleepers, nullptr);
+        run(workers, true, stub_sleepers, nullptr);
     }
 }
 

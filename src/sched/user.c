@@ -5,7 +5,10 @@
 //
 // The fiber's state word decides who runs it: the polling worker and any waker both try
 // fiber_claim; a fiber that was woken takes itself off the list before it goes on.
+#include "host/raw.h"
 #include "sched/internal.h"
+#include <linux/futex.h>
+#include <x86intrin.h>
 
 // May be stale when a woken fiber takes itself off; only this worker adds.
 __attribute__((no_sanitize("thread"))) static bool polled_any(const struct worker *w)
@@ -20,10 +23,68 @@ static void user_unlink(struct worker *w, struct user_wait *uw)
     WRITE_SHARED(uw->owner, nullptr);
 }
 
+// --- wake-ups that are put off -------------------------------------------------------------------
+// Where no CPU is free, a context that is woken takes the CPU of the worker that wakes it, from under
+// those whose next call it would have answered in a moment; then guest and worker sleep and wake in turns
+// for every single call. So a context whose call had to wait is woken when the worker has nothing else
+// to do, or soon. Who has only slept because it is on the worker's CPU itself is woken at once: two
+// that are always busy get the same share.
+// Putting off has paid when the worker has answered others meanwhile. In a mere ping-pong it does not:
+// the other side sleeps at once, and its CPU is idle before it is given to the one who was woken.
+static bool user_may_hold(struct worker *w)
+{
+    return w->late_worth || ++w->late_tries >= w->late_every;
+}
+
+// True: it is awake.
+static bool user_wake(struct worker *w, struct user_wait *uw, bool slept)
+{
+    const uint32_t *word = uw->wake;
+    uw->wake = nullptr;
+    if (!slept || w->nlate == LATE_MAX || !sched_full(w) || !user_may_hold(w)) {
+        host_call(__NR_futex, word, FUTEX_WAKE, 1);
+        return true;
+    }
+    if (!w->nlate) {
+        w->late_since = __rdtsc();
+        w->late_answers = 0;
+    }
+    w->late[w->nlate++] = word;
+    uw->held_by = w;
+    uw->held_turn = w->late_turn;
+    return false;
+}
+
+// Words of spaces that have ended meanwhile: the host finds nobody there.
+void user_wake_late(struct worker *w)
+{
+    uint32_t n = w->nlate;
+    if (!n)
+        return;
+    bool paid = w->late_answers >= 4;
+    w->late_worth = paid ? MIN(w->late_worth + 2, 8u) : MAX(w->late_worth, 1u) - 1;
+    w->late_every = paid ? 16 : MIN(2 * w->late_every, 512u);
+    w->late_tries = 0;
+    w->nlate = 0;
+    w->late_turn++;
+    for (uint32_t i = 0; i < n; i++)
+        host_call(__NR_futex, w->late[i], FUTEX_WAKE, 1);
+}
+
+static bool user_held(const struct worker *w, const struct user_wait *uw)
+{
+    return w->nlate && uw->held_by == w && uw->held_turn == w->late_turn;
+}
+
 void fiber_park_user(struct user_wait *uw)
 {
     struct worker *w = worker_self();
     struct fiber *f = w->current;
+    bool slept = f->slept;
+    f->slept = false;
+    // On our own CPU it has run by now, and often called: that call comes before others on the queue.
+    if (uw->wake && user_wake(w, uw, slept) && uw->ready(uw))
+        return;
     if (READ_SHARED(uw->fiber) != f)
         WRITE_SHARED(uw->fiber, f);
     uw->owner = w;
@@ -96,7 +157,8 @@ bool user_shares_cpu(struct worker *w)
     spin_lock(&w->user_lock);
     list_for_each(it, &w->polled) {
         struct user_wait *uw = list_entry(it, struct user_wait, link);
-        shares |= uw->counted && uw->cpu && READ_SHARED(*uw->cpu) == here;
+        shares |= uw->counted && uw->cpu && READ_SHARED(*uw->cpu) == here &&
+                  !user_held(w, uw) && !(uw->sleeping && READ_SHARED(*uw->sleeping));
     }
     spin_unlock(&w->user_lock);
     return shares;

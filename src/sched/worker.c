@@ -32,6 +32,7 @@ constexpr uint64_t POLL_TICKS_MIN = 20'000;
 constexpr uint64_t SERVE_TICKS = 60'000;  // ~20 us at most between looks at timers and descriptors
 constexpr uint64_t STUCK_TICKS = 30'000;  // ~10 us: a queue that does not move is helped
 constexpr uint64_t GLANCE_TICKS = 12'000; // ~4 us
+constexpr uint64_t LATE_TICKS = 120'000;  // ~40 us at most for which a wake-up is put off
 constexpr int EVENTS_MAX = 32;
 
 static struct worker workers[WORKERS_MAX];
@@ -82,6 +83,7 @@ void worker_kick(void)
     host_call(__NR_pwritev2, kick_fd, &iov, 1, -1, -1, 0);
 }
 
+static bool sched_tight(void);
 void worker_push(struct fiber *f)
 {
     struct worker *self = worker_self();
@@ -93,8 +95,9 @@ void worker_push(struct fiber *f)
     uint32_t n = w->runq_len + 1;
     __atomic_store_n(&w->runq_len, n, __ATOMIC_RELAXED);
     spin_unlock(&w->runq_lock);
-    // One fiber on our own queue is run as soon as the current one leaves: nobody is woken for it.
-    if (n > 1 || !self)
+    // One fiber on our own queue is run as soon as the current one leaves: nobody is woken for it; nor for
+    // a second that this one makes runnable, where another worker's CPU is a guest's or ours.
+    if (n > 2 || !self || (n == 2 && !(self->current && sched_tight())))
         worker_kick();
 }
 
@@ -188,6 +191,20 @@ bool sched_crowded(struct worker *w)
     return busy > READ_SHARED(headroom);
 }
 
+bool sched_full(const struct worker *w)
+{
+    uint32_t busy = 1, room = READ_SHARED(headroom);
+    if (!may_poll || room < (uint32_t)ncpus)
+        return false;
+    for (int i = 0; i < nworkers; i++)
+        busy += READ_SHARED(workers[i].nuser) +
+                (&workers[i] != w && !READ_SHARED(workers[i].asleep));
+    busy -= MIN(w->nlate, busy - 1);
+    for (int i = 0; i < nworkers && busy >= room; i++)
+        busy -= MIN(user_sleeping(&workers[i]), busy - 1);
+    return busy >= room;
+}
+
 // A second worker that is awake takes a CPU from a guest or from the first one.
 static bool sched_tight(void)
 {
@@ -250,7 +267,7 @@ static struct fiber *worker_glance(struct worker *w)
         user_give(w);
     user_look(w, true);
     while (!(f = user_take(w)) && !__atomic_load_n(&w->runq_len, __ATOMIC_RELAXED) &&
-           quiet_for(w) < GLANCE_TICKS && READ_SHARED(w->nuser))
+           quiet_for(w) < GLANCE_TICKS && READ_SHARED(w->nuser) > w->nlate)
         __builtin_ia32_pause();
     user_look(w, false);
     if (!f && w->id)
@@ -328,6 +345,7 @@ static void poll_adapt(struct worker *w)
 
 static struct fiber *worker_sleep(struct worker *w)
 {
+    CHECK(!w->nlate);
     __atomic_store_n(&w->asleep, true, __ATOMIC_RELAXED);
     __atomic_add_fetch(&sleeping, 1, __ATOMIC_SEQ_CST);
     struct fiber *f = user_doze(w);
@@ -371,14 +389,22 @@ static void worker_loop(struct worker *w)
         WRITE_SHARED(w->beat, w->beat + 1);
         if (now - w->served_at > SERVE_TICKS)
             worker_serve(w);
+        if (w->nlate && now - w->late_since > LATE_TICKS)
+            user_wake_late(w);
         if (!(f = runq_pop(w)) && !(f = user_take(w)) && !(f = steal(w))) {
             if (now - w->active_at < w->poll_ticks &&
                 (READ_SHARED(w->nuser) || READ_SHARED(sources_waiting)) && poll_allowed(w)) {
+                user_wake_late(w);
                 f = worker_spin(w);
             } else {
                 if (now - w->active_at < GLANCE_TICKS && READ_SHARED(w->nuser) && may_poll &&
                     READ_SHARED(headroom) >= (uint32_t)ncpus && !user_shares_cpu(w))
                     f = worker_glance(w);
+                if (!f && w->nlate) {
+                    user_wake_late(w);
+                    w->active_at = __rdtsc(); // they have their answers only now
+                    continue;
+                }
                 if (!f)
                     timer_serve();
                 if (!f && !READ_SHARED(w->runq_len))
@@ -389,10 +415,12 @@ static void worker_loop(struct worker *w)
             // Nobody looks while it runs.
             if (READ_SHARED(sources_waiting) && __atomic_load_n(&sleeping, __ATOMIC_RELAXED))
                 sources_arm();
+            w->late_answers++;
             fiber_run(w, f);
             w->active_at = __rdtsc();
         }
     }
+    user_wake_late(w);
     WRITE_SHARED(w->waiting, true);
     // The next one leaves too.
     __atomic_store_n(&kick_pending, false, __ATOMIC_SEQ_CST);
@@ -403,6 +431,8 @@ void fiber_yield(void)
 {
     struct worker *w = worker_self();
     struct fiber *f = w ? w->current : nullptr;
+    if (f && w->nlate)
+        user_wake_late(w); // what yields takes its time
     if (!f)
         host_call(__NR_sched_yield);
     else if (READ_SHARED(w->runq_len) || __rdtsc() - w->served_at > SERVE_TICKS)
@@ -507,7 +537,7 @@ int sched_init(const struct sched_config *cfg)
     threads_started = 0;
     for (int i = 0; i < n; i++) {
         struct worker *w = &workers[i];
-        *w = (struct worker){.id = i, .poll_ticks = POLL_TICKS, .waiting = true};
+        *w = (struct worker){.id = i, .poll_ticks = POLL_TICKS, .late_every = 16, .waiting = true};
         list_init(&w->runq);
         list_init(&w->polled);
         list_init(&w->dozing);

@@ -167,14 +167,17 @@ void st_frame_prepare(struct st_context *c, struct st_context *from)
 }
 
 // --- handover ------------------------------------------------------------------------------------
-static void hand_over(struct st_context *c, uint32_t reply)
+static bool give_slot(struct st_context *c, uint32_t reply) // true: the stub sleeps
 {
     struct slot *s = c->slot;
     WRITE_SHARED(s->reply, reply);
     WRITE_SHARED(s->worker_cpu, (uint32_t)sched_worker_cpu());
-    uint32_t old = __atomic_exchange_n(&s->state, SLOT_STUB, __ATOMIC_SEQ_CST);
-    if (old == SLOT_SLEEP)
-        host_call(__NR_futex, &s->state, FUTEX_WAKE, 1);
+    return __atomic_exchange_n(&s->state, SLOT_STUB, __ATOMIC_SEQ_CST) == SLOT_SLEEP;
+}
+static void hand_over(struct st_context *c, uint32_t reply)
+{
+    if (give_slot(c, reply))
+        host_call(__NR_futex, &c->slot->state, FUTEX_WAKE, 1);
 }
 
 // Until the slot is ours again (true) or the space is dead (false).
@@ -491,11 +494,16 @@ void st_run(struct pcontext *pc, struct user_regs *r, struct pevent *ev)
             work_put(c, &c->later, 1);
             st_later_send(c);
         }
-        hand_over(c, later ? STUB_WORK_RETURN : how);
+        uint32_t reply = later ? (uint32_t)STUB_WORK_RETURN : how;
         if (c->young) { // a new program faults its pages in before it calls
             c->young--;
+            hand_over(c, reply);
             for (int i = 0; i < 4 && READ_SHARED(st_chores_due) && !ready(&c->uw); i++)
                 st_chore();
+        } else if (later) { // others may wait for it
+            hand_over(c, reply);
+        } else if (give_slot(c, reply)) {
+            c->uw.wake = &c->slot->state; // the park in wait_stub
         }
         if (!wait_stub(c) || !give_seeds(c))
             return;
