@@ -104,11 +104,19 @@ stub_win_last_end:
 // the rest is the guest's, %gs is the slot. Fills the frame as the kernel would, but for the FP state,
 // which stays in the CPU, and goes on on the signal stack below it: a signal that comes from here
 // on nests there, one that comes before finds nothing to overwrite. Interrupts are only noted.
+// One entry for each form, for the sake of counting.
     .balign 64
 stub_tramp:
+    .irp form, 1, 2, 3, 4, 5
+    .balign TRAMP_ENTRY
     mov %rsp, %r11
     mov %gs:S_TRAMP_UC, %rsp
-    mov %r11, UC_RSP(%rsp)
+    movl $\form, UC_TRAPNO(%rsp)
+    .if \form < 5
+    jmp 1f
+    .endif
+    .endr
+1:  mov %r11, UC_RSP(%rsp)
     pushfq
     pop UC_FLAGS(%rsp)
     mov %rax, UC_RAX(%rsp)

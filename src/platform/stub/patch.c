@@ -30,7 +30,7 @@
 #define PAGE 4096
 #define PROT_RW 3
 #define PROT_RX 5
-// At a trampoline page's start: the mark, the address of stub_tramp. At the end of each place:
+// At a trampoline page's start: the mark, and for each form its entry of stub_tramp. At the end of each place:
 // return address | length of the replaced and copied instructions << 48 | form << 56.
 #define TRAMP_META 56
 #define TRAMP_SLOW_E 17 // offset of the system call in E's
@@ -285,14 +285,16 @@ static void tramp_write(const struct site *t, uint8_t *code)
     code[n + 2] = 0x0d;
     put_rel32(code + n + 3, at + n + 7, t->rip);
     n += 7;
-    code[n] = 0xff; // jmp *page+8(%rip)
+    code[n] = 0xff; // jmp *page+8*form(%rip)
     code[n + 1] = 0x25;
-    put_rel32(code + n + 2, at + n + 6, page + 8);
+    put_rel32(code + n + 2, at + n + 6, page + 8 * t->form);
     uint64_t meta = t->rip | (uint64_t)t->insn_len << 48 | (uint64_t)t->form << 56;
     put32(code + TRAMP_META, (uint32_t)meta);
     put32(code + TRAMP_META + 4, (uint32_t)(meta >> 32));
 }
 static_assert(sizeof((struct site){}.insn) + 11 + 4 + 2 + 5 + 7 + 6 <= TRAMP_META);
+
+static_assert(8 * PATCH_FORMS <= TRAMP_SIZE);
 
 static int64_t tramp_make(const struct site *t)
 {
@@ -303,7 +305,8 @@ static int64_t tramp_make(const struct site *t)
     if (r < 0)
         return r;
     ((volatile uint64_t *)page)[0] = page_mark(page);
-    ((volatile uint64_t *)page)[1] = (uintptr_t)stub_tramp;
+    for (unsigned form = 1; form < PATCH_FORMS; form++)
+        ((volatile uint64_t *)page)[form] = (uintptr_t)stub_tramp + (form - 1) * TRAMP_ENTRY;
     copy((uint8_t *)t->tramp, code, sizeof(code));
     return protect(page, PROT_RX);
 }

@@ -401,7 +401,9 @@ bool stub_call(struct slot *s, struct stub_ucontext *uc)
     STORE(s->uc_off, (uint32_t)((uintptr_t)uc - (uintptr_t)s));
     STORE(s->arch, 0xc000003e);
     s->live = 1;
-    s->calls++;
+    uint32_t form = (uint32_t)uc->trapno - 1; // of this slot, which others of the guest can write
+    if (form < ARRAY_LEN(s->calls))
+        s->calls[form]++;
     if ((uc->rflags & ODD_FLAGS) || !fast_call(s, uc))
         return false;
     exit_prepare(s, uc);

@@ -72,12 +72,14 @@
 #define UC_RIP 168
 #define UC_FLAGS 176
 #define UC_SEGMENTS 184
+#define UC_TRAPNO 200
 #define UC_FPSTATE 224
 #define FP_SW_XFEATURES 472
 #define SLOT_GONE 3
 // Patched call sites: see patch.c. A trampoline's place, and what a slot says at S_TAG.
 #define TRAMP_SIZE 64
 #define TRAMP_TAG 0x2f4e6372
+#define TRAMP_ENTRY 32 // stub_tramp has an entry of so many bytes for each form
 
 #ifndef __ASSEMBLER__
 #include "platform/stub/public.h"
@@ -219,27 +221,24 @@ struct slot {
     int32_t signo, code;
     uint64_t addr;
     int64_t cputime;     // stub, with exit and execve: CLOCK_THREAD_CPUTIME_ID, ns; else 0
-    uint64_t seed[4];    // Sentry, with STUB_SEED
-    uint64_t pad5;
-    // 256
-    int64_t ts[2];       // struct timespec of WORK_FUTEX
     // getrandom: stub/random.c
+    uint64_t seed[4];     // Sentry, with STUB_SEED
     uint64_t vdso_random; // Sentry: address of the vDSO's getrandom, 0: none or not to be trusted
-    uint32_t random_len;  // Sentry: of its state
+    // 256
+    int64_t ts[2];        // struct timespec of WORK_FUTEX
+    uint64_t calls[PATCH_FORMS - 1]; // stub: that came by trampoline; [form - 1]
+    uint32_t random_len;  // Sentry: of the generator's state
     uint32_t random_calls;
-    uint64_t pad6[4];
     struct stub_work work[SLOT_WORK_MAX];
     struct slot_marshal marshal;
     // The stub's own.
-    uint64_t calls;            // that came by trampoline
     uint64_t sigsys;           // that came by SIGSYS
     uint64_t answers;          // calls that were not handed over
     uint64_t umask;            // slot 0's is the space's: pub_umask()
     uint32_t hits[STUB_HIT_SETS * STUB_HIT_WAYS]; // sites that came by SIGSYS: key << 8 | how often
-    uint8_t random[SLOT_RANDOM_SIZE]; // state of the vDSO's generator
+    alignas(32) uint8_t random[SLOT_RANDOM_SIZE]; // state of the vDSO's generator
 };
 static_assert(sizeof(struct slot) <= SLOT_DATA_OFF); // in one page, as the generator wants it
-static_assert(offsetof(struct slot, random) % 32 == 0);
 static_assert(offsetof(struct slot, state) == S_STATE && offsetof(struct slot, intr) == S_INTR &&
               offsetof(struct slot, exit_rip) == S_EXIT_RIP &&
               offsetof(struct slot, exit_rsp) == S_EXIT_RSP &&
@@ -286,6 +285,7 @@ static_assert(offsetof(struct stub_ucontext, r8) == UC_R8 &&
               offsetof(struct stub_ucontext, rip) == UC_RIP &&
               offsetof(struct stub_ucontext, cs) == UC_SEGMENTS &&
               offsetof(struct stub_ucontext, rflags) == UC_FLAGS &&
+              offsetof(struct stub_ucontext, trapno) == UC_TRAPNO &&
               offsetof(struct stub_ucontext, fpstate) == UC_FPSTATE &&
               sizeof(struct stub_ucontext) == 304);
 enum : uint64_t { STUB_UC_FP_XSTATE = 1, STUB_UC_SIGCONTEXT_SS = 2, STUB_UC_STRICT_SS = 4 };

@@ -11,7 +11,7 @@
 
 constexpr uint32_t TRIES_MAX = 4096; // in vain, per space
 
-static uint64_t sites[PATCH_FORMS], refused, drains, calls, answers, sigsys; // [A] counters
+static uint64_t sites[PATCH_FORMS], calls[PATCH_FORMS], refused, drains, answers, sigsys; // [A] counters
 
 bool st_hot(struct st_aspace *as)
 {
@@ -136,16 +136,19 @@ void st_drain(struct pcontext *ctx)
 // --- counters ------------------------------------------------------------------------------------
 void st_patch_count(struct st_context *c)
 {
-    __atomic_fetch_add(&calls, READ_SHARED(c->slot->calls), __ATOMIC_RELAXED);
+    for (unsigned form = 1; form < PATCH_FORMS; form++)
+        __atomic_fetch_add(&calls[form], READ_SHARED(c->slot->calls[form - 1]), __ATOMIC_RELAXED);
     __atomic_fetch_add(&sigsys, READ_SHARED(c->slot->sigsys), __ATOMIC_RELAXED);
     __atomic_fetch_add(&answers, READ_SHARED(c->slot->answers), __ATOMIC_RELAXED);
 }
 
 void st_report(void)
 {
-    log_debug("systrap: sites patched: A %lu, A2 %lu, B %lu, C %lu, E %lu; refused %lu; drains %lu; calls "
-              "by trampoline in threads that have ended: %lu, by SIGSYS: %lu, answered by the stub: %lu",
-              READ_SHARED(sites[PATCH_A]), READ_SHARED(sites[PATCH_A2]), READ_SHARED(sites[PATCH_B]),
-              READ_SHARED(sites[PATCH_C]), READ_SHARED(sites[PATCH_E]), READ_SHARED(refused),
-              READ_SHARED(drains), READ_SHARED(calls), READ_SHARED(sigsys), READ_SHARED(answers));
+    static const char *const names[PATCH_FORMS] = {
+        [PATCH_A] = "A", [PATCH_A2] = "A2", [PATCH_B] = "B", [PATCH_C] = "C", [PATCH_E] = "E"};
+    for (unsigned form = 1; form < PATCH_FORMS; form++)
+        log_debug("systrap: form %s: %lu sites patched, %lu calls by threads that have ended", names[form],
+                  READ_SHARED(sites[form]), READ_SHARED(calls[form]));
+    log_debug("systrap: sites refused %lu; drains %lu; calls by SIGSYS: %lu; answered by the stub: %lu",
+              READ_SHARED(refused), READ_SHARED(drains), READ_SHARED(sigsys), READ_SHARED(answers));
 }
