@@ -46,13 +46,16 @@ const char *container_status_name(enum container_status s)
 }
 
 constexpr int patience_ms = 200;
+// A supervisor answers at once. One in a cgroup that somebody else has frozen never does, and looks like
+// any other that sleeps.
+constexpr int patience_all_ms = 10'000;
 static int ask(int sock, const struct container *c, const struct ctl_msg *what, struct ctl_msg *m)
 {
     struct pollfd p = {.fd = sock, .events = POLLIN};
     int err = send_message(sock, what, nullptr, 0);
-    while (!err) {
+    for (int waited = 0; !err;) {
         while (poll(&p, 1, patience_ms) == 0)
-            if (state_supervisor_stopped(&c->info))
+            if (state_supervisor_stopped(&c->info) || (waited += patience_ms) >= patience_all_ms)
                 return -ETIMEDOUT;
         if ((err = control_receive(sock, m)) != -EINTR)
             return err;

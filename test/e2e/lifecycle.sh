@@ -138,6 +138,16 @@ fails kill-stopped-supervisor "is stopped" N kill k TERM
 N kill k KILL; is kill-9-stopped-supervisor 0 $?
 until_is 'st k' stopped; is stopped-supervisor-killed stopped "$(st k)"
 N delete k; is delete-stopped-supervisor "0 0" "$? $(ls "$t/state" | wc -l)"
+f=/sys/fs/cgroup/freezer/nacre-test-$$
+if [ -w "${f%/*}/cgroup.procs" ] && mkdir "$f"; then # one that somebody else has frozen
+    N run -d --bundle "$b" --pid-file "$t/pid" k >/dev/null 2>&1
+    cat "$t/pid" >"$f/cgroup.procs"; echo FROZEN >"$f/freezer.state"
+    until_is 'cat "$f/freezer.state"' FROZEN
+    is list-frozen-supervisor 1 "$(N list | grep -c running)"
+    echo THAWED >"$f/freezer.state"
+    N delete --force k; is delete-thawed-supervisor "0 0" "$? $(ls "$t/state" | wc -l)"
+    until_is 'rmdir "$f"; [ -e "$f" ] || echo gone' gone
+fi
 N run -d --bundle "$b" --pid-file "$t/pid" k >/dev/null 2>&1
 kill -STOP "$(cat "$t/pid")"
 ( sleep 1; kill -CONT "$(cat "$t/pid")" ) &
