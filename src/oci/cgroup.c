@@ -335,7 +335,7 @@ bool cgroup_found_frozen(const struct cgroup *c)
     char text[256];
     if (!d || cgroup_read(d, d->v2 ? "cgroup.freeze" : "freezer.state", text, sizeof(text)) < 0)
         return false;
-    return strcmp(text, d->v2 ? "1" : "THAWED") == 0 ? d->v2 : !d->v2;
+    return d->v2 ? strcmp(text, "1") == 0 : strcmp(text, "THAWED") != 0;
 }
 int cgroup_freeze(const struct cgroup *c, bool freeze, struct err *e)
 {
