@@ -77,6 +77,7 @@ struct worker {
     uint64_t late_since;    // TSC of the first
     uint32_t late_answers;  // fibers run since then
     uint32_t late_worth, late_tries, late_every; // does it pay? see user_may_hold
+    uint32_t glance_worth, glance_tries;         // and this? see glance_pays
     int id;
     unsigned long thread;   // pthread_t
     void *altstack;

@@ -258,6 +258,23 @@ static struct fiber *worker_spin(struct worker *w)
     return f;
 }
 
+// Under a quota every look is CPU time that the guest has not: worth it as long as most looks find
+// something, since a sleep and the bell cost twice as much. Tried again now and then.
+static bool glance_pays(struct worker *w)
+{
+    constexpr uint32_t enough = 4, retry = 64;
+    return READ_SHARED(headroom) >= (uint32_t)ncpus || w->glance_worth >= enough ||
+           ++w->glance_tries % retry == 0;
+}
+static void glance_note(struct worker *w, bool found)
+{
+    constexpr uint32_t enough = 4, most = 8;
+    if (found)
+        w->glance_worth = MIN(MAX(w->glance_worth + 1, enough), most);
+    else if (w->glance_worth)
+        w->glance_worth--;
+}
+
 // With more threads than CPUs a worker does not poll, but what it has just answered often calls again
 // at once, and going to sleep, the bell and waking up take longer than this look.
 static struct fiber *worker_glance(struct worker *w)
@@ -270,6 +287,7 @@ static struct fiber *worker_glance(struct worker *w)
            quiet_for(w) < GLANCE_TICKS && READ_SHARED(w->nuser) > w->nlate)
         __builtin_ia32_pause();
     user_look(w, false);
+    glance_note(w, f);
     if (!f && w->id)
         user_give(w);
     return f;
@@ -398,7 +416,7 @@ static void worker_loop(struct worker *w)
                 f = worker_spin(w);
             } else {
                 if (now - w->active_at < GLANCE_TICKS && READ_SHARED(w->nuser) && may_poll &&
-                    READ_SHARED(headroom) >= (uint32_t)ncpus && !user_shares_cpu(w))
+                    !user_shares_cpu(w) && glance_pays(w))
                     f = worker_glance(w);
                 if (!f && w->nlate) {
                     user_wake_late(w);
