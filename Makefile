@@ -52,7 +52,7 @@ release:
 	@$(MAKE) --no-print-directory BUILD=$(RELEASE) MESONFLAGS="$(MESONFLAGS) -Dproduction=true -Ddebug_checks=false" build
 
 install: release
-	@meson configure $(RELEASE) --prefix=$(PREFIX) && meson install -C $(RELEASE) --quiet
+	@meson configure $(RELEASE) --prefix=$(PREFIX) >/dev/null && meson install -C $(RELEASE) --quiet
 
 clean:
 	@rm -rf $(BUILD) $(BUILD)-san-* $(BUILD)-fuzz $(RELEASE)
