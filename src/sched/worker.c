@@ -32,6 +32,7 @@ constexpr uint64_t POLL_TICKS_MIN = 20'000;
 constexpr uint64_t SERVE_TICKS = 60'000;  // ~20 us at most between looks at timers and descriptors
 constexpr uint64_t STUCK_TICKS = 30'000;  // ~10 us: a queue that does not move is helped
 constexpr uint64_t GLANCE_TICKS = 12'000; // ~4 us
+constexpr uint32_t GLANCE_PAYS = 4;       // so many more looks that found something than not
 constexpr uint64_t LATE_TICKS = 120'000;  // ~40 us at most for which a wake-up is put off
 constexpr int EVENTS_MAX = 32;
 
@@ -262,15 +263,14 @@ static struct fiber *worker_spin(struct worker *w)
 // something, since a sleep and the bell cost twice as much. Tried again now and then.
 static bool glance_pays(struct worker *w)
 {
-    constexpr uint32_t enough = 4, retry = 64;
-    return READ_SHARED(headroom) >= (uint32_t)ncpus || w->glance_worth >= enough ||
+    constexpr uint32_t retry = 64;
+    return READ_SHARED(headroom) >= (uint32_t)ncpus || w->glance_worth >= GLANCE_PAYS ||
            ++w->glance_tries % retry == 0;
 }
 static void glance_note(struct worker *w, bool found)
 {
-    constexpr uint32_t enough = 4, most = 8;
     if (found)
-        w->glance_worth = MIN(MAX(w->glance_worth + 1, enough), most);
+        w->glance_worth = MIN(MAX(w->glance_worth + 1, GLANCE_PAYS), 2 * GLANCE_PAYS);
     else if (w->glance_worth)
         w->glance_worth--;
 }
