@@ -153,6 +153,14 @@ void container_sleep(struct frozen *f)
     state_info_free(&now.info);
 }
 
+bool container_unreachable(const struct container *c, struct err *e)
+{
+    if (!state_supervisor_stopped(&c->info))
+        return false;
+    err_set(e, 1, "the supervisor of the container (process %d) is stopped", (int)c->info.pid);
+    return true;
+}
+
 // The supervisor itself, by SIGKILL: Sentry and Gofer die with it.
 static int end_by_force(const struct container *c)
 {
@@ -169,11 +177,12 @@ static int request(const struct container *c, struct ctl_msg *send, struct err *
     frozen.frozen = false;
     struct ctl_msg m;
     bool deadly = (send->kind == CTL_KILL || send->kind == CTL_KILL_ALL) && send->value == SIGKILL;
-    if (state_supervisor_stopped(&c->info))
-        return deadly && end_by_force(c) == 0
-                   ? 0
-                   : err_set(e, 1, "the supervisor of the container (process %d) is stopped",
-                             (int)c->info.pid);
+    if (container_unreachable(c, e)) {
+        if (!deadly || end_by_force(c))
+            return 1;
+        *e = (struct err){};
+        return 0;
+    }
     int sock = state_connect(c->root, c->info.id, &c->info, e);
     if (sock < 0)
         return err_set(e, 1, "container not running");

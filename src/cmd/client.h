@@ -23,6 +23,8 @@ void container_sleep(struct frozen *f);
 // The answer to what was asked of the Sentry, however often somebody freezes it meanwhile. As
 // control_receive(); -ETIMEDOUT: the supervisor is stopped.
 MUST_CHECK int container_answer(int sock, struct frozen *f, struct ctl_msg *m);
+// True, with *e: nobody would answer, its supervisor is stopped (SIGSTOP).
+bool container_unreachable(const struct container *c, struct err *e);
 // Looks it up and asks its supervisor. 0, or -errno and *e.
 MUST_CHECK int container_find(struct globals *g, const char *id, struct container *c,
                               struct err *e);

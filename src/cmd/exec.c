@@ -277,9 +277,8 @@ static int exec_run_flags(struct globals *g, const struct exec_flags *f, int arg
         return 1;
     if (c.status == CONTAINER_STOPPED)
         return err_set(e, 1, "cannot exec in a stopped container");
-    if (state_supervisor_stopped(&c.info))
-        return err_set(e, 1, "the supervisor of the container (process %d) is stopped",
-                       (int)c.info.pid);
+    if (container_unreachable(&c, e))
+        return 1;
     struct spec *s = spec_new();
     if (!s)
         return err_set(e, 1, "out of memory");

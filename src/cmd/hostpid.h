@@ -17,6 +17,5 @@ void host_processes_free(struct host_processes *all);
 // The host's number of a process of the Sentry's namespace: a child of a child of the supervisor. 0:
 // there is none.
 int host_process_inside(const struct host_processes *all, int supervisor, int inner);
-// Is pid that process still? Asked while a pidfd says that it
-// lives, the answer holds as long as that does.
+// Is pid that process still? Asked while a pidfd says that it lives, the answer holds as long as that does.
 bool host_process_is(int pid, int supervisor, int inner);

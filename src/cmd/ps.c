@@ -130,9 +130,8 @@ static int ps_run(struct globals *g, int argc, char **argv, struct err *e)
             print_table(&(char){0});
         return 0;
     }
-    if (state_supervisor_stopped(&c.info))
-        return err_set(e, 1, "the supervisor of the container (process %d) is stopped",
-                       (int)c.info.pid);
+    if (container_unreachable(&c, e))
+        return 1;
     if (ps_fetch(&c, &text, e))
         return 1;
     if (json)
